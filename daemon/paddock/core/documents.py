@@ -1,0 +1,101 @@
+"""The shapes of what Paddock tells as JSON: the plan and the status.
+
+Pure. Their JSON Schemas are made from these models; the documents themselves come from
+`core/plan_json.py` and `core/conditions.py`, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ActionDocument(_Document):
+    """One thing that apply would do."""
+
+    action: str = Field(description="The action's type, such as LinkBlob.")
+    symbol: Literal["+", "~", "-", "!"] = Field(description="Create, change, remove, blocked.")
+    name: str = Field(description="The model.")
+    reason: str = Field(description="Why, as one CamelCase word.")
+    message: str = Field(description="What, for people.")
+    linked_bytes: int = Field(description="Bytes linked, and not copied.")
+    copied_bytes: int | None = Field(description="Bytes copied; null: known after apply.")
+
+
+class BlockedDocument(_Document):
+    """A model for which nothing can be done now."""
+
+    name: str
+    reason: str
+    message: str = Field(description="Why, and what a person can do.")
+
+
+class WaitingDocument(_Document):
+    """A model whose actions are known only once its base is made."""
+
+    symbol: Literal["+", "~"]
+    name: str
+    reason: str
+    message: str
+
+
+class SummaryDocument(_Document):
+    """How many models each thing happens to."""
+
+    add: int
+    change: int
+    remove: int
+    blocked: int
+
+
+class PlanDocument(_Document):
+    """What `paddock plan -o json` prints."""
+
+    format_version: Literal[1]
+    file: str
+    generation: str = Field(description="A hash of what the file means.")
+    actions: list[ActionDocument]
+    waiting: list[WaitingDocument]
+    blocked: list[BlockedDocument]
+    summary: SummaryDocument
+
+
+class ConditionDocument(_Document):
+    """One fact, as Kubernetes' metav1.Condition."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    observedGeneration: str  # noqa: N815  Kubernetes' own spelling
+    lastTransitionTime: datetime  # noqa: N815
+
+
+class ModelDocument(_Document):
+    """One declared model."""
+
+    name: str
+    source: str
+    digest: str | None = Field(description="Of the GGUF; null while it is not known.")
+    size_bytes: int
+    copied_bytes: int = Field(description="What the store holds of it as files of its own.")
+    loaded: bool
+    keep_alive: str | None = Field(description="As the file says; null leaves it to clients.")
+    expires_at: datetime | None = Field(description="Null where it is not loaded, or for ever.")
+    conditions: list[ConditionDocument]
+
+
+class StatusDocument(_Document):
+    """What `paddock status -o json` prints and `/paddock/status` serves."""
+
+    format_version: Literal[1]
+    file: str
+    generation: str
+    conditions: list[ConditionDocument]
+    models: list[ModelDocument]

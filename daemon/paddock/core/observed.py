@@ -1,0 +1,195 @@
+"""Observed: what is there. Ollama's tags and ps, the store's manifests and blobs, the sources, the
+ledger, and what earlier work found out (digests, headers, probe answers).
+
+Pure data, made by `engine/observe.py`. A part that could not be read is Unknown, never empty:
+nothing destructive is planned on an Unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias, TypeVar
+
+from paddock.core.digest import Digest
+from paddock.core.gguf import Facts
+from paddock.core.manifest import Manifest
+from paddock.core.names import Name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A part that could not be read, and why: `reason` in CamelCase, `message` for a person."""
+
+    reason: str
+    message: str
+
+
+Known: TypeAlias = T | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A model that Ollama lists: its manifest's digest and its size in bytes."""
+
+    digest: Digest
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A model in memory, as ps tells. `manifest_digest` is that of the manifest at load, whatever
+    the name says now (ollama:server/sched.go); `expires_at` is None for "never"."""
+
+    name: Name
+    manifest_digest: Digest
+    expires_at: datetime | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """A manifest on disk. `manifest` is None where it does not parse; `digests` are those that
+    Ollama may report for it."""
+
+    digest: Digest
+    digests: frozenset[Digest]
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegularBlob:
+    """A blob that is a file of the store's own."""
+
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkBlob:
+    """A blob that is a link. `target` is as written in the link; `ok` says it can be read."""
+
+    target: str
+    ok: bool
+
+
+Blob: TypeAlias = RegularBlob | LinkBlob
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What tells whether a file is still the one that was hashed."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A source that is there. `real_path` has no link on the way. `digest` is None until it was
+    hashed in this state; `facts` is None where the header is `problem`atic."""
+
+    real_path: str
+    stat: FileStat
+    digest: Digest | None
+    facts: Facts | None
+    problem: Unknown | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMissing:
+    """A source that is not there (ENOENT, ENOTDIR)."""
+
+    message: str
+
+
+SourceFact: TypeAlias = SourceFile | SourceMissing | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class SmallLayer:
+    """A layer whose bytes are at hand."""
+
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """What the running Ollama makes of a header and overrides: its config blob and small layers.
+    The config's `model_type` is still that of the stub."""
+
+    config: bytes
+    layers: tuple[SmallLayer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A name that Paddock made, or was told to own."""
+
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a registry gave for a reference: the manifest as it was pulled."""
+
+    digest: Digest
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The only remembered input: what is ours. `store_id` is None before the first claim; `blobs`
+    gives the model for which we made each; `runners` the GGUF behind manifests that we replaced."""
+
+    store_id: str | None = None
+    owned: Mapping[Name, Owned] = field(default_factory=dict)
+    pulled: Mapping[Name, Pulled] = field(default_factory=dict)
+    scratch: frozenset[Name] = frozenset()
+    blobs: Mapping[Digest, Name] = field(default_factory=dict)
+    runners: Mapping[Digest, Digest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the polls before this one saw, by GGUF: `expires` the last expiry of each runner that
+    was judged, `loaded` the models that were loaded once since Paddock or Ollama started. Empty
+    for a single look."""
+
+    polled_at: datetime | None = None
+    expires: Mapping[Digest, datetime | None] = field(default_factory=dict)
+    loaded: frozenset[tuple[Name, Digest]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One look at the world, at a time."""
+
+    at: datetime
+    version: str
+    tags: Known[Mapping[Name, Tag]]
+    running: Known[tuple[Running, ...]]
+    manifests: Known[Mapping[Name, ManifestFile]]
+    blobs: Known[Mapping[Digest, Blob]]
+    ledger: Known[Ledger]
+    sources: Mapping[str, SourceFact] = field(default_factory=dict)
+    facts: Mapping[Digest, Facts] = field(default_factory=dict)
+    probes: Mapping[Digest, ProbeAnswer] = field(default_factory=dict)
+    memory: Memory = Memory()
+
+    @property
+    def unknowns(self) -> tuple[Unknown, ...]:
+        """The parts that could not be read."""
+        parts = (self.tags, self.running, self.manifests, self.blobs, self.ledger)
+        return tuple(part for part in parts if isinstance(part, Unknown))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part was read: what a destructive step needs."""
+        return not self.unknowns

@@ -1,0 +1,211 @@
+"""Plan: what to do, in order, as data.
+
+Pure. A closed union of actions, each with a reason and the bytes that it links or copies. What is
+printed is what is executed: `engine/apply.py` takes nothing but these. Carries no client and no
+open file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+from paddock.core.composition import Composition
+from paddock.core.desired import Overrides
+from paddock.core.digest import Digest
+from paddock.core.names import Name
+from paddock.core.observed import FileStat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Action:
+    """`reason` is one CamelCase word for machines, `message` one line for people. `symbol` says
+    what the action does to its model: `+` makes it, `~` changes it, `-` removes it."""
+
+    name: Name
+    reason: str
+    message: str = field(compare=False)
+    symbol: str
+    linked_bytes: int = 0
+    copied_bytes: int | None = 0
+
+    rank: ClassVar[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullModel(_Action):
+    """Ask Ollama to pull `reference`. `copied_bytes` is None: known after apply."""
+
+    rank: ClassVar[int] = 0
+    reference: Name
+    digest: Digest | None = None
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashSource(_Action):
+    """Read a source once, from end to end, and remember its digest."""
+
+    rank: ClassVar[int] = 1
+    path: str
+    stat: FileStat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeModel(_Action):
+    """Ask Ollama what it makes of a stub of a header, with overrides, and remember the answer."""
+
+    rank: ClassVar[int] = 2
+    key: Digest
+    stub: bytes
+    base: Composition | None
+    overrides: Overrides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBlob(_Action):
+    """Put a small blob into the store."""
+
+    rank: ClassVar[int] = 3
+    digest: Digest
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkBlob(_Action):
+    """Make `blobs/sha256-…` a link to `target`. `generation` is recorded first, so that the
+    manifest is written anew after a mended link even when we are killed between the two."""
+
+    rank: ClassVar[int] = 4
+    digest: Digest
+    target: str
+    stat: FileStat
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadModel(_Action):
+    """Take a runner out of memory and wait until ps says so. `manifest_digest` is the one it was
+    loaded with."""
+
+    rank: ClassVar[int] = 5
+    running: Name
+    manifest_digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteManifest(_Action):
+    """Publish the model: every blob is there, the manifest is renamed into place."""
+
+    rank: ClassVar[int] = 6
+    content: bytes
+    digest: Digest
+    model_digest: Digest | None
+    needs: frozenset[Digest]
+    replaces: Digest | None
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadModel(_Action):
+    """Load the model, with a keep_alive (seconds; -1 for ever; None for Ollama's own)."""
+
+    rank: ClassVar[int] = 7
+    keep_alive: int | float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetKeepAlive(_Action):
+    """Assert the keep_alive of a model that is in memory. `running` is the name ps shows."""
+
+    rank: ClassVar[int] = 8
+    keep_alive: int | float
+    running: Name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveManifest(_Action):
+    """Withdraw a model: its manifest, only while it has this digest."""
+
+    rank: ClassVar[int] = 10
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlinkBlob(_Action):
+    """Remove a blob that no manifest names any more; of a link, the link only."""
+
+    rank: ClassVar[int] = 11
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveScratch(_Action):
+    """Remove a scratch model that a probe left behind when it was killed."""
+
+    rank: ClassVar[int] = 12
+
+
+Action: TypeAlias = (
+    PullModel
+    | HashSource
+    | ProbeModel
+    | WriteBlob
+    | LinkBlob
+    | UnloadModel
+    | WriteManifest
+    | LoadModel
+    | SetKeepAlive
+    | RemoveManifest
+    | UnlinkBlob
+    | RemoveScratch
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A model for which nothing can be done now: why, and what a person can do."""
+
+    name: Name
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A model whose actions are known only after those of the model that it is derived from."""
+
+    name: Name
+    reason: str
+    message: str
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Actions in the only legal order, and what is blocked. No actions: converged, or blocked."""
+
+    generation: str
+    file: str
+    models: int
+    actions: tuple[Action, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    # What each model is made of, as far as it is known: for Status, not for apply.
+    made_of: Mapping[Name, Digest] = field(default_factory=dict)
+
+    @property
+    def symbols(self) -> Mapping[Name, str]:
+        """One symbol a model that has one: `!` where it is blocked, else its actions'."""
+        found: dict[Name, str] = {}
+        for planned in (*self.waiting, *self.actions):
+            found.setdefault(planned.name, planned.symbol)
+        return found | {blocked.name: "!" for blocked in self.blocked}
+
+    @property
+    def summary(self) -> Mapping[str, int]:
+        """How many models each thing happens to."""
+        symbols = list(self.symbols.values())
+        words = {"add": "+", "change": "~", "remove": "-", "blocked": "!"}
+        return {word: symbols.count(symbol) for word, symbol in words.items()}

@@ -1,0 +1,78 @@
+"""Merging: what `defaults` give to each model.
+
+Owns the rules of precedence: `parameters` and `labels` merge by key, all else replaces, null
+clears; models of a registry take only policy from `defaults`; `preload: true` alone keeps a model
+for ever. Pure: a spec in, merged models out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paddock.core.keep_alive import FOREVER, KeepAlive
+from paddock.core.spec import Defaults, ModelSpec, RegistrySource, Spec
+
+POLICY = frozenset({"keep_alive", "preload", "labels"})
+_TEMPLATE = frozenset({"template", "template_file"})
+
+
+@dataclass(frozen=True, slots=True)
+class MergedModel:
+    """A model with its defaults; `keep_alive_written` tells that the model itself gives one."""
+
+    spec: ModelSpec
+    keep_alive_written: bool
+
+
+def with_defaults(spec: Spec) -> Mapping[str, MergedModel]:
+    """Returns every model, by its name as written, with the defaults of its spec laid under it."""
+    return {name: merge(model, spec.defaults) for name, model in spec.models.items()}
+
+
+def merge(model: ModelSpec, defaults: Defaults) -> MergedModel:
+    """Returns one model over `defaults`; an absent one takes none, for there is nothing to set."""
+    if model.state == "absent":
+        return MergedModel(model, keep_alive_written=False)
+    written = model.keep_alive is not None
+    given = _inherited(model, defaults)
+    update = {key: getattr(defaults, key) for key in given}
+    update |= _by_key(model, defaults)
+    update["keep_alive"] = _keep_alive(model, defaults)
+    return MergedModel(model.model_copy(update=update), keep_alive_written=written)
+
+
+def _inherited(model: ModelSpec, defaults: Defaults) -> set[str]:
+    """Names the keys that `defaults` give and the model does not write, null included."""
+    written = set(model.model_fields_set)
+    if written & _TEMPLATE:
+        written |= _TEMPLATE  # two ways to say one thing
+    given = defaults.model_fields_set - written
+    return given & POLICY if isinstance(model.source, RegistrySource) else set(given)
+
+
+def _by_key(model: ModelSpec, defaults: Defaults) -> dict[str, object]:
+    """Merges `parameters` and `labels`, where both have them."""
+    merged: dict[str, object] = {}
+    from_registry = isinstance(model.source, RegistrySource)
+    if model.parameters is not None and defaults.parameters is not None and not from_registry:
+        merged["parameters"] = model.parameters.over(defaults.parameters)
+    labels = model.labels
+    if "labels" not in model.model_fields_set:
+        labels = defaults.labels
+    elif model.labels is not None:
+        labels = {**(defaults.labels or {}), **model.labels}
+    merged["labels"] = {key: text for key, text in (labels or {}).items() if text is not None}
+    return merged
+
+
+def _keep_alive(model: ModelSpec, defaults: Defaults) -> KeepAlive | None:
+    """A preload that its model writes alone means for ever, whatever `defaults` say."""
+    if model.keep_alive is not None:
+        return model.keep_alive
+    cleared = "keep_alive" in model.model_fields_set
+    default = None if cleared else defaults.keep_alive
+    preload = model.preload if "preload" in model.model_fields_set else defaults.preload
+    if preload and (model.preload or default is None):
+        return FOREVER
+    return default

@@ -1,0 +1,270 @@
+"""Problems of a spec: what is wrong, in plain words, and where in the tree of keys.
+
+Owns the translation of pydantic's errors into short sentences, "did you mean", and the keys that a
+later version will know. A place is a path of keys; `edges/specfile` turns it into file, line and
+column. Decides nothing: what is right or wrong is for `core/spec.py` and `core/spec_check.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from paddock.core.parameters import OBSOLETE, Parameters
+from paddock.core.spec import (
+    SOURCE_ERROR,
+    SOURCE_KEYS,
+    Defaults,
+    GgufSource,
+    Message,
+    ModelSource,
+    ModelSpec,
+    RegistrySource,
+    Spec,
+)
+
+Loc: TypeAlias = tuple[str | int, ...]
+
+LATER: Mapping[type[BaseModel], frozenset[str]] = {
+    Spec: frozenset({"discover", "prune", "publish", "residency"}),
+    ModelSpec: frozenset({"access", "client_keep_alive", "priority", "schedule", "suspend"}),
+    Defaults: frozenset({"access", "client_keep_alive", "priority", "schedule", "suspend"}),
+    GgufSource: frozenset({"adapters", "draft", "projector", "sha256"}),
+}
+LATER_SOURCES = frozenset({"huggingface", "modelfile"})
+
+_SOURCES: Mapping[str, type[BaseModel]] = {
+    "gguf": GgufSource,
+    "registry": RegistrySource,
+    "model": ModelSource,
+}
+SOURCE_FORMS = "{gguf: PATH}, {registry: NAME} or {model: NAME}"
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+}
+_PLAIN_PART = re.compile(r"[A-Za-z0-9_.:/@+-]+")
+_SHOWN_CHARS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong. `{see}` in `what` stands for the place of `see`.
+
+    With `missing`, `loc` ends in a key that is not there.
+    """
+
+    loc: Loc
+    what: str
+    hint: str = ""
+    at_key: bool = False
+    missing: bool = False
+    see: Loc | None = None
+
+
+def where(loc: Loc) -> str:
+    """Returns a path of keys as people read it: `models.smollm2.messages[0].role`."""
+    return "".join(
+        f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" for part in loc
+    ).removeprefix(".")
+
+
+def problems_of(error: ValidationError) -> list[Problem]:
+    """Returns each of pydantic's errors in plain words."""
+    found: list[Problem] = []
+    for item in error.errors(include_url=False):
+        found.extend(_translate(item))
+    return found
+
+
+def suggest(word: object, allowed: Iterable[str]) -> str:
+    """Returns `did you mean "x"?` for the nearest allowed word, or all that are allowed."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(word).lower(), names, n=1)
+    return f'did you mean "{near[0]}"?' if near else f"allowed here: {', '.join(names)}"
+
+
+def sentence(loc: Loc, text: str) -> Problem:
+    """Returns a problem from one sentence of the form `what; what to do`."""
+    what, _, hint = text.partition("; ")
+    return Problem(loc, what, hint)
+
+
+def missing(loc: Loc, example: str) -> Problem:
+    """Returns the problem that the key at the end of `loc` is not there."""
+    return Problem(loc, "is missing", f"write {example}", at_key=True, missing=True)
+
+
+def _translate(item: ErrorDetails) -> list[Problem]:
+    loc, tag = _plain_loc(item["loc"])
+    match item["type"]:
+        case "extra_forbidden":
+            return [_unknown_key(loc, _model_at(loc[:-1], tag))]
+        case t if t == SOURCE_ERROR:
+            return _source_problems(loc, item["input"])
+        case "missing":
+            return [missing(loc, "version: 1" if loc == ("version",) else f"{loc[-1]}: TEXT")]
+        case "value_error":
+            return [_value_error(loc, str(item["ctx"]["error"]))]
+        case _:
+            return [_bad_value(loc, item)]
+
+
+def _plain_loc(loc: Loc) -> tuple[Loc, str]:
+    """Takes out the mark of the union's branch, and returns it beside the path."""
+    marks = [part for part in loc if isinstance(part, str) and part.startswith("<")]
+    tags = [mark for mark in marks if mark.strip("<>") in _SOURCES and "source" in loc]
+    return tuple(part for part in loc if part not in tags), "".join(tags).strip("<>")
+
+
+def _value_error(loc: Loc, text: str) -> Problem:
+    if loc[-1] != "[key]":
+        return sentence(loc, text)
+    found = sentence(loc[:-1], text)
+    return Problem(found.loc, found.what, found.hint, at_key=True)
+
+
+def _model_at(loc: Loc, tag: str) -> type[BaseModel]:
+    """Says which model a mapping at `loc` was read as."""
+    match loc:
+        case ():
+            return Spec
+        case (*_, "parameters"):
+            return Parameters
+        case (*_, "messages", int()):
+            return Message
+        case (*_, "source"):
+            return _SOURCES[tag]
+        case ("defaults",):
+            return Defaults
+        case _:
+            return ModelSpec
+
+
+def _unknown_key(loc: Loc, model: type[BaseModel]) -> Problem:
+    key = str(loc[-1])
+    if key in LATER.get(model, ()):
+        return _not_yet(loc)
+    if model is Parameters and key in OBSOLETE:
+        return Problem(loc, "Ollama no longer has this option", "remove it", at_key=True)
+    if model is Defaults and key in {"source", "state"}:
+        return Problem(loc, "cannot be a default", "write it on each model", at_key=True)
+    what = "unknown option of Ollama" if model is Parameters else "unknown key"
+    return Problem(loc, what, suggest(key, model.model_fields), at_key=True)
+
+
+def _not_yet(loc: Loc) -> Problem:
+    what = "not supported by this version of paddock"
+    return Problem(loc, what, "remove it, or use a newer version", at_key=True)
+
+
+def _source_problems(loc: Loc, value: Any) -> list[Problem]:
+    """Says why a source is none: no mapping, two sources, a misspelt key, or none at all."""
+    if not isinstance(value, Mapping):
+        return [Problem(loc, f"must be a mapping, not {kind(value)}", f"write {SOURCE_FORMS}")]
+    given = [key for key in value if key in SOURCE_KEYS]
+    if given:
+        what = f"{' and '.join(given)} are given, but a model has one source"
+        return [Problem(loc, what, "keep one")]
+    later = [key for key in value if key in LATER_SOURCES]
+    if later:
+        return [_not_yet((*loc, key)) for key in later]
+    near = [key for key in value if difflib.get_close_matches(str(key).lower(), SOURCE_KEYS)]
+    if near:
+        return [_misspelt((*loc, key)) for key in near]
+    return [Problem(loc, "does not say where the model comes from", f"write {SOURCE_FORMS}")]
+
+
+def _misspelt(loc: Loc) -> Problem:
+    return Problem(loc, "unknown key", suggest(loc[-1], SOURCE_KEYS), at_key=True)
+
+
+def _bad_value(loc: Loc, item: ErrorDetails) -> Problem:
+    value, error_type = item["input"], item["type"]
+    if error_type in _WANTED:
+        what = f"must be {_WANTED[error_type]}, not {kind(value)}"
+        return Problem(loc, what, _type_hint(loc, error_type, value))
+    match error_type:
+        case "tuple_type":
+            wanted = "a list of messages" if loc[-1] == "messages" else "text or a list of texts"
+            what, hint = f"must be {wanted}, not {kind(value)}", ""
+        case "literal_error":
+            allowed = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+            what, hint = f"must be one of {', '.join(allowed)}", _near_hint(value, allowed)
+        case "string_too_short":
+            what, hint = "must not be empty", "write a value, or remove it"
+        case "greater_than_equal" | "less_than_equal" | "finite_number":
+            what, hint = "is not a number that Ollama can hold", "write a smaller one"
+        case _:
+            what, hint = item["msg"][:1].lower() + item["msg"][1:], ""
+    return Problem(loc, what, hint)
+
+
+def _type_hint(loc: Loc, error_type: str, value: object) -> str:
+    match error_type:
+        case "string_type":
+            return _quote_hint(value)
+        case "model_type" | "dict_type":
+            return _mapping_hint(loc)
+        case _:
+            return _unquote_hint(value)
+
+
+def kind(value: object) -> str:
+    """Says in a word or two what a value of the file is."""
+    match value:
+        case None:
+            return "empty"
+        case bool():
+            return json.dumps(value)
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return "text"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def _quote_hint(value: object) -> str:
+    if value is None:
+        return "write a text, or remove the key"
+    return "put it in quotes" if isinstance(value, bool | int | float) else ""
+
+
+def _unquote_hint(value: object) -> str:
+    looks_plain = isinstance(value, str) and re.fullmatch(r"true|false|[-+]?[\d.]+", value)
+    return "remove the quotes" if looks_plain else ""
+
+
+def _near_hint(value: object, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(str(value).lower(), allowed, n=1)
+    return f'did you mean "{near[0]}"?' if near else ""
+
+
+def _mapping_hint(loc: Loc) -> str:
+    match loc:
+        case ():
+            return "write version: 1 and models:"
+        case ("models",):
+            return "write each model as NAME: {source: ...}, or models: {} for none"
+        case ("models", _):
+            return "write at least source: {gguf: PATH}"
+        case _:
+            return "write key: value pairs, or remove it"
+
+
+def _shown(part: str) -> str:
+    return part if _PLAIN_PART.fullmatch(part) else json.dumps(part[:_SHOWN_CHARS])

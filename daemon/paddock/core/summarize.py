@@ -1,0 +1,78 @@
+"""From what was wanted, seen, planned and done to a Status.
+
+Pure. Decides nothing: it words what the planner decided and what the edges saw.
+"""
+
+from __future__ import annotations
+
+from paddock.core.conditions import Condition, Fact, ModelStatus, Status, Truth, condition
+from paddock.core.model_status import Cycle, Index, model_status
+from paddock.core.view import View, view_of
+
+
+def summarize(cycle: Cycle) -> Status:
+    """The status of the host and of each declared model, in the order of their names."""
+    view = None if cycle.observed is None else view_of(cycle.observed)
+    index = Index.of(cycle, view if isinstance(view, View) else None)
+    names = sorted(cycle.desired.models)
+    models = tuple(model_status(cycle.desired.models[name], index) for name in names)
+    return Status(
+        file=cycle.desired.file,
+        generation=cycle.desired.generation,
+        conditions=_host(cycle, models),
+        models=models,
+    )
+
+
+def _host(cycle: Cycle, models: tuple[ModelStatus, ...]) -> tuple[Condition, ...]:
+    facts = (
+        ("Ready", *_host_ready(cycle, models)),
+        ("Reconciling", *_host_reconciling(cycle, models)),
+        ("Stalled", *_host_stalled(cycle, models)),
+        ("OllamaReachable", *_host_reachable(cycle)),
+    )
+    return tuple(Condition(*fact, cycle.desired.generation, cycle.at) for fact in facts)
+
+
+def _host_ready(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
+    trouble = cycle.trouble or cycle.spec_trouble
+    if trouble is not None:
+        return "False", trouble.reason, trouble.message
+    unready = _names(models, "Ready", "False")
+    if unready:
+        what = f"{len(unready)} of {len(models)} models not ready: {_listed(unready)}"
+        return "False", "ModelsNotReady", what
+    return "True", "Converged", f"{len(models)} models are as the file says"
+
+
+def _host_reconciling(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
+    if cycle.trouble is not None:
+        return "True", cycle.trouble.reason, cycle.trouble.message
+    busy = _names(models, "Reconciling", "True")
+    return ("True", "Progressing", _listed(busy)) if busy else ("False", "Idle", "nothing to do")
+
+
+def _host_stalled(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
+    if cycle.spec_trouble is not None:
+        return "True", cycle.spec_trouble.reason, cycle.spec_trouble.message
+    stalled = _names(models, "Stalled", "True")
+    if stalled:
+        return "True", "ModelsStalled", _listed(stalled)
+    return "False", "Idle", "nothing needs a person"
+
+
+def _host_reachable(cycle: Cycle) -> Fact:
+    if cycle.trouble is not None and cycle.trouble.reason == "OllamaUnreachable":
+        return "False", cycle.trouble.reason, cycle.trouble.message
+    if cycle.observed is None:
+        return "Unknown", "NotObserved", "not looked at yet"
+    return "True", "Answers", f"Ollama {cycle.observed.version} answers"
+
+
+def _names(models: tuple[ModelStatus, ...], kind: str, truth: Truth) -> list[str]:
+    return [m.name for m in models if condition(m.conditions, kind).status == truth]
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
