@@ -1,0 +1,3 @@
+"""Ollama's API, translated to our nouns and errors."""
+
+from paddock.edges.ollama.client import Ollama as Ollama

@@ -1,0 +1,231 @@
+"""Loading: from a path to a spec, or to every problem with its place.
+
+Owns the order of the checks (bytes, YAML, keys and values, between models, templates), the merging
+of a folder's files, and the translation of a path of keys to file, line and column. Each step goes
+on past what the last one found, so that one run reports all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from paddock.core.digest import Digest
+from paddock.core.spec import VERSION, Defaults, GgufSource, ModelSpec, Spec
+from paddock.core.spec_check import cross_check, read_spec
+from paddock.core.spec_problems import Loc, Problem, missing, where
+from paddock.edges.specfile.files import (
+    MAX_SPEC_BYTES,
+    MAX_TEMPLATE_BYTES,
+    FileProblem,
+    absolute,
+    read_regular,
+    spec_files,
+)
+from paddock.edges.specfile.nodes import Node, read_nodes
+from paddock.errors import Diagnostic, SpecError
+
+_Settings = TypeVar("_Settings", bound=Defaults)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSpec:
+    """A valid spec and where it came from.
+
+    Paths in `spec` are absolute (links and `..` are as written), and each `template_file` was read
+    into `template`. `files` are all that were read, for watching; `digest` is of their bytes.
+    """
+
+    spec: Spec
+    path: Path
+    files: tuple[Path, ...]
+    base_dirs: Mapping[str, Path]
+    digest: Digest
+
+
+def load_spec(path: Path, env: Mapping[str, str], *, home: Path | None = None) -> LoadedSpec:
+    """Reads models.yaml, or a folder of such files. Raises SpecError with every problem in it."""
+    return _Loader(path, env, home or Path.home()).load()
+
+
+@dataclass(slots=True)
+class _Document:
+    """One file: its tree, and the spec that it holds by itself."""
+
+    path: Path
+    root: Node
+    spec: Spec
+
+
+@dataclass(slots=True)
+class _Loader:
+    """One load: collects diagnostics, the files read, and which file declares what."""
+
+    path: Path
+    env: Mapping[str, str]
+    home: Path
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    read: dict[Path, bytes] = field(default_factory=dict)
+    owners: dict[Loc, _Document] = field(default_factory=dict)
+    documents: list[_Document] = field(default_factory=list)
+
+    def load(self) -> LoadedSpec:
+        for file in self._files():
+            self._read_document(file)
+        if self.documents and not self.diagnostics:
+            self._require_models()
+        spec = self._merged()
+        for problem in cross_check(spec):
+            self._report(problem, self._owner(problem.loc))
+        spec = self._with_files(spec)
+        if self.diagnostics:
+            raise SpecError(tuple(dict.fromkeys(self.diagnostics)))
+        base_dirs = {name: _base_dir(self.owners["models", name]) for name in spec.models}
+        return LoadedSpec(spec, self.path, tuple(self.read), base_dirs, self._digest())
+
+    def _files(self) -> list[Path]:
+        try:
+            return spec_files(self.path)
+        except FileProblem as error:
+            self._report_file(self.path, error)
+            return []
+
+    def _read_document(self, file: Path) -> None:
+        try:
+            data = self.read[file] = read_regular(file, MAX_SPEC_BYTES)
+        except FileProblem as error:
+            self._report_file(file, error)
+            return
+        root, faults = read_nodes(data, self.env)
+        for fault in faults:
+            self._add(file, (fault.line, fault.column), fault.where, fault.what, fault.hint)
+        if root is None:
+            return
+        checked = read_spec(root.value)
+        document = _Document(file, root, checked.spec)
+        self.documents.append(document)
+        self._claim(document)
+        for problem in checked.problems:
+            self._report(problem, document)
+
+    def _claim(self, document: _Document) -> None:
+        """Notes what a file declares; what an earlier file has declared already is a problem."""
+        models = document.root.children.get("models")
+        locs: list[Loc] = [("models", str(name)) for name in (models.keys if models else ())]
+        for loc in [("defaults",), *locs]:
+            if loc != ("defaults",) or "defaults" in document.root.keys:
+                first = self.owners.setdefault(loc, document)
+                if first is not document:
+                    what = f"declared twice, first at {first.path}:{_colon(_find(first.root, loc))}"
+                    self._report(Problem(loc, what, "keep one", at_key=True), document)
+
+    def _require_models(self) -> None:
+        if any("models" in document.root.keys for document in self.documents):
+            return
+        problem = missing(("models",), "models: {} to declare none")
+        self._report(problem, self.documents[0])
+
+    def _merged(self) -> Spec:
+        defaults = [self.owners["defaults",].spec.defaults] if ("defaults",) in self.owners else []
+        models = {
+            name: model
+            for document in self.documents
+            for name, model in document.spec.models.items()
+            if self.owners["models", name] is document
+        }
+        return Spec(version=VERSION, defaults=(defaults or [Defaults()])[0], models=models)
+
+    def _with_files(self, spec: Spec) -> Spec:
+        """Returns the spec with absolute paths, and with the template files read."""
+        defaults = self._read_template(("defaults",), spec.defaults)
+        models = {name: self._with_model_files(name, model) for name, model in spec.models.items()}
+        return spec.model_copy(update={"defaults": defaults, "models": models})
+
+    def _with_model_files(self, name: str, model: ModelSpec) -> ModelSpec:
+        loc = ("models", name)
+        if isinstance(model.source, GgufSource):
+            path = self._absolute(loc, model.source.gguf)
+            model = model.model_copy(update={"source": GgufSource(gguf=str(path))})
+        return self._read_template(loc, model)
+
+    def _read_template(self, loc: Loc, settings: _Settings) -> _Settings:
+        if settings.template_file is None:
+            return settings
+        file = self._absolute(loc, settings.template_file)
+        try:
+            self.read[file] = read_regular(file, MAX_TEMPLATE_BYTES)
+            text = _template_text(self.read[file])
+        except FileProblem as error:
+            loc = (*loc, "template_file")
+            what = f"{file}: {error.what}"
+            self._report(Problem(loc, what, error.hint), self._owner(loc))
+            return settings
+        return settings.model_copy(update={"template": text, "template_file": str(file)})
+
+    def _absolute(self, loc: Loc, text: str) -> Path:
+        return absolute(text, _base_dir(self._owner(loc)), self.home)
+
+    def _owner(self, loc: Loc) -> _Document:
+        return self.owners.get(loc[:2]) or self.owners.get(loc[:1]) or self.documents[0]
+
+    def _digest(self) -> Digest:
+        total = hashlib.sha256()
+        for data in self.read.values():
+            total.update(len(data).to_bytes(8))
+            total.update(data)
+        return Digest(f"sha256:{total.hexdigest()}")
+
+    def _report(self, problem: Problem, document: _Document) -> None:
+        node, place, found = _locate(document.root, problem.loc, at_key=problem.at_key)
+        if node.faulty or (problem.missing and found and node.value is not None):
+            return  # a fault has been reported there already
+        what = problem.what
+        if problem.see is not None:
+            other = self._owner(problem.see)
+            what = what.replace("{see}", f"{other.path}:{_colon(_find(other.root, problem.see))}")
+        self._add(document.path, place, where(problem.loc), what, problem.hint)
+
+    def _report_file(self, file: Path, problem: FileProblem) -> None:
+        self._add(file, (1, 1), "", problem.what, problem.hint)
+
+    def _add(self, file: Path, place: tuple[int, int], place_name: str, *text: str) -> None:
+        what, hint = text
+        self.diagnostics.append(Diagnostic(str(file), *place, place_name, what, hint))
+
+
+def _base_dir(document: _Document) -> Path:
+    return document.path.absolute().parent
+
+
+def _template_text(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileProblem("the file is not UTF-8", "save it as UTF-8") from error
+    if "\0" in text:
+        raise FileProblem("the file holds a NUL character", "name a text file")
+    return text
+
+
+def _find(root: Node, loc: Loc) -> tuple[int, int]:
+    return _locate(root, loc, at_key=True)[1]
+
+
+def _locate(root: Node, loc: Loc, *, at_key: bool) -> tuple[Node, tuple[int, int], bool]:
+    """Returns the node and the place that a path of keys leads to, and whether it is all there."""
+    node, place = root, (root.line, root.column)
+    for part in loc:
+        child = node.children.get(part)
+        if child is None:
+            return node, place, False
+        key = node.keys.get(str(part), (child.line, child.column))
+        place = key if at_key else (child.line, child.column)
+        node = child
+    return node, place, True
+
+
+def _colon(place: tuple[int, int]) -> str:
+    return f"{place[0]}:{place[1]}"

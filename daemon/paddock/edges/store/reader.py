@@ -1,0 +1,132 @@
+"""Reading the models folder: blobs, manifests, and where they lie.
+
+Here alone a digest or a name becomes a path, and both are validated before. Reading needs no right
+to write; what is no blob or no manifest is passed over as Ollama does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from paddock.core.digest import Digest, digest_of, parse_digest
+from paddock.core.manifest import Manifest, manifest_digests, parse_manifest
+from paddock.core.names import Name
+from paddock.core.observed import Blob, LinkBlob, ManifestFile, RegularBlob
+from paddock.edges.store.files import files_at_depth, scan, words
+from paddock.errors import InvalidDigest, InvalidManifest, InvalidName, StoreError
+
+STATE_DIR = ".paddock"
+_BLOB_PREFIX = "sha256-"
+_SMALL_BLOB_BYTES = 64 << 20
+
+_Signature = tuple[int, int, int, int]
+
+
+class StoreReader:
+    """One models folder (`OLLAMA_MODELS`). Reading needs no right to write."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.blobs_dir = root / "blobs"
+        self.manifests_dir = root / "manifests"
+        self.state_dir = root / STATE_DIR
+        self._manifest_cache: dict[Path, tuple[_Signature, ManifestFile]] = {}
+
+    def blob_path(self, digest: Digest) -> Path:
+        """Where a blob lies. Raises InvalidDigest."""
+        return self.blobs_dir / (_BLOB_PREFIX + parse_digest(digest).removeprefix("sha256:"))
+
+    def manifest_path(self, name: Name) -> Path:
+        """Where the manifest of a name lies; a Name has no part that could traverse."""
+        return self.manifests_dir.joinpath(*name.parts)
+
+    def check_exists(self) -> None:
+        """Raise StoreError where there is no models folder."""
+        if not self.root.is_dir():
+            what = f"the models folder {self.root} does not exist"
+            hint = "start Ollama once, or set --models-dir"
+            raise StoreError(f"{what}; {hint}", reason="StoreMissing")
+
+    def blobs(self) -> dict[Digest, Blob]:
+        """Every blob by digest; what is no blob is passed over, as Ollama does."""
+        found: dict[Digest, Blob] = {}
+        for entry in scan(self.blobs_dir):
+            with contextlib.suppress(InvalidDigest, FileNotFoundError):
+                if entry.name.startswith(_BLOB_PREFIX):
+                    found[parse_digest(entry.name)] = _blob(entry)
+        return found
+
+    def manifests(self) -> dict[Name, ManifestFile]:
+        """Every manifest by name; one that does not parse has `manifest` None."""
+        found: dict[Name, ManifestFile] = {}
+        for path in files_at_depth(self.manifests_dir, 4):
+            with contextlib.suppress(InvalidName, FileNotFoundError, IsADirectoryError):
+                name = Name.from_parts(*path.relative_to(self.manifests_dir).parts)
+                found[name] = self._manifest(path)
+        return found
+
+    def _manifest(self, path: Path) -> ManifestFile:
+        signature = _signature(path)
+        cached = self._manifest_cache.get(path)
+        if cached is None or cached[0] != signature:
+            cached = self._manifest_cache[path] = (signature, _read_manifest(path))
+        return cached[1]
+
+    def manifest_digest(self, name: Name) -> Digest | None:
+        """The digest of a manifest file as it is now; None where there is none."""
+        try:
+            return digest_of(self.manifest_path(name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def read_manifest(self, name: Name) -> Manifest:
+        """The manifest of a name. Raises StoreError where there is none that parses."""
+        try:
+            return parse_manifest(self.manifest_path(name).read_bytes())
+        except (OSError, InvalidManifest) as error:
+            what = f"cannot read the manifest of {name}: {words(error)}"
+            raise StoreError(what, reason="ManifestUnreadable") from error
+
+    def read_blob(self, digest: Digest) -> bytes:
+        """The bytes of a small blob (64 MiB at most). Raises StoreError."""
+        path = self.blob_path(digest)
+        try:
+            with path.open("rb") as file:
+                content = file.read(_SMALL_BLOB_BYTES + 1)
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {words(error)}", reason="BlobMissing") from error
+        if len(content) > _SMALL_BLOB_BYTES:
+            raise StoreError(f"{path} is too large for a text layer", reason="BlobTooLarge")
+        return content
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether a blob (or what its link points to) is there."""
+        return self.blob_path(digest).exists()
+
+
+def _blob(entry: os.DirEntry[str]) -> Blob:
+    if not entry.is_symlink():
+        return RegularBlob(entry.stat(follow_symlinks=False).st_size)
+    target = str(Path(entry.path).readlink())
+    try:
+        is_file = stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        is_file = False
+    return LinkBlob(target, is_file and os.access(entry.path, os.R_OK))
+
+
+def _signature(path: Path) -> _Signature:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _read_manifest(path: Path) -> ManifestFile:
+    data = path.read_bytes()
+    try:
+        manifest = parse_manifest(data)
+    except InvalidManifest:
+        manifest = None
+    return ManifestFile(digest_of(data), manifest_digests(data), manifest)
