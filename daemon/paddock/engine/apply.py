@@ -1,0 +1,143 @@
+"""Apply: carry out a plan, action by action, in its order.
+
+Takes nothing but actions. One model's error stops that model's later actions and no other's. Every
+name is claimed in the ledger before the first byte of it is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+import structlog
+
+from paddock.core.names import Name
+from paddock.core.outcome import Outcome
+from paddock.core.plan import (
+    Action,
+    HashSource,
+    LinkBlob,
+    LoadModel,
+    ProbeModel,
+    PullModel,
+    RemoveManifest,
+    RemoveScratch,
+    SetKeepAlive,
+    UnlinkBlob,
+    UnloadModel,
+    WriteBlob,
+    WriteManifest,
+)
+from paddock.engine import work
+from paddock.engine.probe import probe, remove_scratch
+from paddock.engine.pull import pull
+from paddock.engine.world import World
+from paddock.errors import OllamaUnreachable, PaddockError, Retry
+
+log = structlog.get_logger()
+
+Report = Callable[[Outcome], None]
+
+# What may run side by side, and how many at once.
+_PARALLEL = {HashSource: os.cpu_count() or 1, PullModel: 2}
+
+
+async def apply_plan(world: World, actions: Sequence[Action], report: Report) -> list[Outcome]:
+    """Carry out actions that are in a legal order. Raises OllamaUnreachable once it is gone."""
+    world.state.claim(_claims(actions))
+    run = _Run(world, report)
+    for kind, group in itertools.groupby(actions, key=type):
+        at_once = asyncio.Semaphore(_PARALLEL.get(kind, 1))
+        async with asyncio.TaskGroup() as tasks:
+            for action in group:
+                tasks.create_task(run.one(action, at_once))
+    if run.unreachable is not None:
+        raise run.unreachable
+    return run.outcomes
+
+
+def _claims(actions: Sequence[Action]) -> list[Name]:
+    makes = (WriteBlob, LinkBlob, WriteManifest)
+    names = {action.name for action in actions if isinstance(action, makes)}
+    pulled = {action.reference for action in actions if isinstance(action, PullModel)}
+    return sorted(names | pulled)
+
+
+class _Run:
+    """The outcomes so far; a model that failed is left alone for the rest."""
+
+    def __init__(self, world: World, report: Report):
+        self.outcomes: list[Outcome] = []
+        self._world = world
+        self._report = report
+        self._failed: dict[Name, Outcome] = {}
+        self.unreachable: OllamaUnreachable | None = None
+
+    async def one(self, action: Action, at_once: asyncio.Semaphore) -> None:
+        async with at_once:
+            failed = self._failed.get(action.name)
+            if self.unreachable is not None:
+                self._keep(Outcome(action, "skipped", 0.0, "OllamaUnreachable"))
+                return
+            if failed is not None:
+                self._keep(Outcome(action, "skipped", 0.0, failed.reason, failed.message))
+                return
+            started = time.monotonic()
+            outcome = await self._try(action, started)
+            if outcome.result == "failed":
+                self._failed[action.name] = outcome
+            self._keep(outcome)
+
+    def _keep(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self._report(outcome)
+
+    async def _try(self, action: Action, started: float) -> Outcome:
+        try:
+            await execute(self._world, action)
+        except PaddockError as error:
+            if isinstance(error, OllamaUnreachable):
+                self.unreachable = error
+            elapsed = time.monotonic() - started
+            return Outcome(action, "failed", elapsed, error.reason, error.message, error.retry)
+        except Exception as error:
+            # A defect of ours in one action must not keep the other models from their work.
+            log.exception("action crashed", action=type(action).__name__, model=str(action.name))
+            elapsed, what = time.monotonic() - started, f"{type(error).__name__}: {error}"
+            return Outcome(action, "failed", elapsed, "InternalError", what, Retry.BACKOFF)
+        return Outcome(action, "done", time.monotonic() - started)
+
+
+async def execute(world: World, action: Action) -> None:  # noqa: C901, PLR0912  an arm an action
+    """Carry out one action. Raises PaddockError."""
+    match action:
+        case PullModel():
+            await pull(world, action)
+        case HashSource():
+            await work.hash_source(world, action)
+        case ProbeModel():
+            await probe(world, action)
+        case WriteBlob():
+            await asyncio.to_thread(work.write_blob, world, action)
+        case LinkBlob():
+            await work.link_blob(world, action)
+        case UnloadModel():
+            await world.ollama.unload(action.running, action.manifest_digest)
+        case WriteManifest():
+            await work.write_manifest(world, action)
+        case LoadModel():
+            await world.ollama.load(action.name, action.keep_alive)
+        case SetKeepAlive():
+            await world.ollama.set_keep_alive(action.name, action.keep_alive)
+        case RemoveManifest():
+            await work.remove_manifest(world, action)
+        case UnlinkBlob():
+            await asyncio.to_thread(work.unlink_blob, world, action)
+        case RemoveScratch():
+            await remove_scratch(world, action.name)
+        case _:
+            assert_never(action)

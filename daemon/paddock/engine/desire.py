@@ -1,0 +1,62 @@
+"""Desire: models.yaml as it is now, parsed only when it has changed.
+
+Compares contents, not times: a ConfigMap's times lie (kubernetes#24215). Reads, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from paddock.core.desired import Desired
+from paddock.core.resolve import resolve
+from paddock.edges.specfile import load_spec
+from paddock.errors import SpecError
+
+
+class Desire:
+    """One models.yaml, or a folder of them."""
+
+    def __init__(self, path: Path, env: Mapping[str, str]):
+        self.path = path
+        self.files: tuple[Path, ...] = (path,)
+        self._env = env
+        self._print = ""
+        self._outcome: Desired | SpecError | None = None
+
+    def __call__(self) -> Desired:
+        """What the file asks for. Raises SpecError, anew while the file stays invalid."""
+        seen = self._fingerprint()
+        if self._outcome is None or seen != self._print:
+            self._outcome = self._load()
+            self._print = self._fingerprint()
+        if isinstance(self._outcome, SpecError):
+            raise self._outcome
+        return self._outcome
+
+    def _load(self) -> Desired | SpecError:
+        try:
+            loaded = load_spec(self.path, self._env)
+        except SpecError as error:
+            self.files = (self.path,)
+            return error
+        self.files = loaded.files
+        return resolve(loaded.spec, str(self.path))
+
+    def _fingerprint(self) -> str:
+        hasher = hashlib.sha256()
+        folder = sorted(self.path.glob("*.yaml")) if self.path.is_dir() else []
+        for file in dict.fromkeys((*self.files, *folder)):
+            hasher.update(f"{file}\0".encode())
+            hasher.update(_content(file))
+        return hasher.hexdigest()
+
+
+def _content(file: Path) -> bytes:
+    if not file.is_file():
+        return b"\0"
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b"\0\0"

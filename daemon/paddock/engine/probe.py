@@ -1,0 +1,96 @@
+"""The header probe: what would this Ollama make of that GGUF?
+
+A stub of the header is uploaded and created under a scratch name; the config and small layers that
+come out are those of the whole file (but for the parameter count). The user's file is not involved.
+A scratch name is in the ledger before it is asked for, and only such names are removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from paddock.core.composition import Composition
+from paddock.core.digest import Digest, digest_of
+from paddock.core.manifest import FILE_TYPES, MODEL_TYPE, Descriptor, Manifest
+from paddock.core.names import Name, scratch_name
+from paddock.core.observed import ProbeAnswer, SmallLayer
+from paddock.core.plan import ProbeModel
+from paddock.engine.world import World
+from paddock.errors import Retry, StoreError
+
+
+async def probe(world: World, action: ProbeModel) -> None:
+    """Ask, and remember the answer under the action's key."""
+    digest = digest_of(action.stub)
+    await prove_store(world, action.stub)
+    async with AsyncExitStack() as stack:
+        answer = await stack.enter_async_context(_scratch(world))
+        if action.base is None:
+            await world.ollama.create(
+                answer, files={"model.gguf": digest}, base=None, say=action.overrides
+            )
+        else:
+            base = await stack.enter_async_context(_scratch(world))
+            stub = Descriptor(MODEL_TYPE, digest, len(action.stub))
+            await asyncio.to_thread(_write_base, world, base, stub, action.base)
+            await world.ollama.create(answer, files=None, base=base, say=action.overrides)
+        found = await asyncio.to_thread(_read_answer, world, answer)
+    world.state.remember_probe(action.key, found)
+
+
+async def prove_store(world: World, content: bytes) -> Digest:
+    """Upload a small blob and see it appear in our folder: else it is not the server's own."""
+    digest = digest_of(content)
+    await world.ollama.upload_blob(digest, content)
+    if not world.store.has_blob(digest):
+        raise store_mismatch(world)
+    return digest
+
+
+def store_mismatch(world: World) -> StoreError:
+    """The models folder is not the one that the server uses."""
+    what = f"{world.store.root} is not the models folder of the Ollama at {world.ollama.url}"
+    hint = "set --models-dir to its OLLAMA_MODELS"
+    return StoreError(f"{what}; {hint}", reason="StoreMismatch", retry=Retry.STALLED)
+
+
+async def remove_scratch(world: World, name: Name) -> None:
+    """Remove a scratch model of ours and forget it."""
+    await world.ollama.delete(name)
+    world.state.forget_scratch(name)
+
+
+@asynccontextmanager
+async def _scratch(world: World) -> AsyncIterator[Name]:
+    name = scratch_name(secrets.token_hex(8))
+    world.state.record_scratch(name)
+    try:
+        yield name
+    finally:
+        await remove_scratch(world, name)
+
+
+def _write_base(world: World, name: Name, stub: Descriptor, base: Composition) -> None:
+    """A model with the base's config and small layers over the stub, so that `from` it never opens
+    the user's file."""
+    for part in (*base.texts, *([base.config] if base.config else [])):
+        if part.content is not None:
+            world.store.write_blob(part.descriptor.digest, part.content)
+    config = None if base.config is None else base.config.descriptor
+    manifest = Manifest(config, (stub, *(part.descriptor for part in base.texts)))
+    world.store.write_manifest(name, manifest.encode(), manifest.digests)
+
+
+def _read_answer(world: World, name: Name) -> ProbeAnswer:
+    manifest = world.store.read_manifest(name)
+    if manifest.config is None:
+        raise StoreError(f"Ollama made {name} without a config", reason="ProbeFailed")
+    layers = tuple(
+        SmallLayer(layer.media_type, world.store.read_blob(layer.digest))
+        for layer in manifest.layers
+        if layer.media_type not in FILE_TYPES
+    )
+    return ProbeAnswer(world.store.read_blob(manifest.config.digest), layers)

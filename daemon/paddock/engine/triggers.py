@@ -1,0 +1,52 @@
+"""Triggers: what wakes the loop. A wake-up carries nothing; the cycle looks for itself.
+
+Watches the folders that hold models.yaml (and the folders that its links lead to), `blobs/` and
+`manifests/`. Bursts collapse. What cannot be watched is polled, and said so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+from watchfiles import Change, awatch
+
+log = structlog.get_logger()
+
+DEBOUNCE_MS = 200
+STEP_MS = 50
+
+
+async def watch(paths: Iterable[Path], wake: asyncio.Event, stop: asyncio.Event) -> None:
+    """Set `wake` whenever something below one of the folders changes, until `stop`."""
+    folders = [path for path in paths if path.is_dir()]
+    if not folders:
+        await stop.wait()
+        return
+    try:
+        async for _ in awatch(
+            *folders,
+            watch_filter=_matters,
+            debounce=DEBOUNCE_MS,
+            step=STEP_MS,
+            stop_event=stop,
+            ignore_permission_denied=True,
+        ):
+            wake.set()
+    except (OSError, RuntimeError) as error:
+        log.warning("files not watched", error=str(error), instead="polled at each interval")
+        await stop.wait()
+
+
+def spec_folders(files: Iterable[Path]) -> set[Path]:
+    """The folders to watch for files: where each lies, and where its links lead."""
+    found = {file.absolute().parent for file in files}
+    return found | {file.resolve().parent for file in files}
+
+
+def _matters(_: Change, path: str) -> bool:
+    """Editors' swap files wake nobody."""
+    name = Path(path).name
+    return not name.endswith((".swp", ".swx", "~")) and name != "4913"

@@ -1,0 +1,125 @@
+"""The hands: what each action on the store and the sources does.
+
+Looks once more before each change that what was planned on still holds; if not, the next cycle
+plans anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from paddock.core.digest import short
+from paddock.core.names import Name
+from paddock.core.observed import SourceMissing, Unknown
+from paddock.core.plan import (
+    HashSource,
+    LinkBlob,
+    RemoveManifest,
+    UnlinkBlob,
+    WriteBlob,
+    WriteManifest,
+)
+from paddock.edges import sources
+from paddock.edges.state import FileRecord
+from paddock.engine.world import World
+from paddock.errors import OllamaRefused, Retry, SourceError, StoreError
+
+# A file may change twice within one step of its clock: no state younger than this is trusted.
+RACY_S = 2.0
+
+
+async def hash_source(world: World, action: HashSource) -> None:
+    """Hash a file once it has been quiet for a moment, and remember its digest."""
+    quiet_in = action.stat.mtime_ns / 1e9 + RACY_S - time.time()
+    if quiet_in > 0:
+        await asyncio.sleep(min(quiet_in, RACY_S))
+    found = sources.look(action.path)
+    if isinstance(found, SourceMissing | Unknown):
+        raise SourceError(found.message, reason="SourceUnreadable")
+    stop = threading.Event()
+    try:
+        digest, stat = await asyncio.to_thread(
+            sources.hash_file, found[0], progress=lambda _: None, stopped=stop.is_set
+        )
+    finally:
+        stop.set()
+    record = world.state.file(stat)
+    world.state.remember_file(FileRecord(stat, digest, None if record is None else record.facts))
+
+
+def write_blob(world: World, action: WriteBlob) -> None:
+    """Write a small blob that is ours."""
+    world.state.record_blob(action.digest, action.name)
+    world.store.write_blob(action.digest, action.content)
+
+
+async def link_blob(world: World, action: LinkBlob) -> None:
+    """Link a source that is still what was hashed, and make sure that Ollama sees it."""
+    await asyncio.to_thread(_link, world, action)
+    if not await world.ollama.has_blob(action.digest):
+        what = f"Ollama cannot see {action.target} through {short(action.digest)}"
+        hint = "let its user pass every folder on the way (a closed home folder is the usual cause)"
+        raise StoreError(f"{what}; {hint}", reason="NotVisibleToOllama")
+
+
+def _link(world: World, action: LinkBlob) -> None:
+    found = sources.look(action.target)
+    if isinstance(found, SourceMissing | Unknown):
+        raise SourceError(found.message, reason="SourceMissing")
+    if found != (action.target, action.stat):
+        raise SourceError(f"{action.target} has just changed", reason="SourceChanging")
+    world.state.set_generation(action.name, action.generation)
+    world.state.record_blob(action.digest, action.name)
+    world.store.link_blob(action.digest, action.target)
+
+
+async def write_manifest(world: World, action: WriteManifest) -> None:
+    """Publish a model, and make sure that Ollama can use it."""
+    await asyncio.to_thread(_publish, world, action)
+    for attempt in range(3):
+        try:
+            await world.ollama.capabilities(action.name)
+        except OllamaRefused:
+            # While another manifest is being removed, Ollama may fail to list any.
+            if attempt == 2:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
+def _publish(world: World, action: WriteManifest) -> None:
+    present = world.store.manifest_digest(action.name)
+    if present != action.replaces:
+        what = f"{action.name} was changed by somebody else just now"
+        raise StoreError(what, reason="ManifestForeign", retry=Retry.BACKOFF)
+    if action.model_digest is not None:
+        world.state.record_runner(action.digest, action.model_digest)
+    world.state.set_generation(action.name, action.generation)
+    world.store.write_manifest(action.name, action.content, action.needs)
+
+
+async def remove_manifest(world: World, action: RemoveManifest) -> None:
+    """Let Ollama remove a model of ours, with the blobs that no other one names."""
+    _check_unchanged(world, action.name, action)
+    await world.ollama.delete(action.name)
+    world.state.disclaim(action.name)
+
+
+def _check_unchanged(world: World, name: Name, action: RemoveManifest) -> None:
+    if world.store.manifest_digest(name) not in (action.digest, None):
+        what = f"{name} was changed by somebody else just now"
+        raise StoreError(what, reason="ManifestForeign")
+
+
+def unlink_blob(world: World, action: UnlinkBlob) -> None:
+    """Remove a blob of ours that still no manifest names."""
+    manifests = world.store.manifests().values()
+    if any(
+        found.manifest is None or action.digest in found.manifest.digests for found in manifests
+    ):
+        return
+    world.store.remove_blob(action.digest)
+    world.state.forget_blob(action.digest)

@@ -1,0 +1,69 @@
+"""World: the edges that one reconcile works with.
+
+Opened once, by the service or a command; holds the store's lock when it is to be written.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from paddock.edges.lock import Holder, StoreLock
+from paddock.edges.ollama import Ollama
+from paddock.edges.state import State
+from paddock.edges.store import Store
+
+
+@dataclass(slots=True)
+class World:
+    """Ollama, its models folder, and what we remember of it. `lock` None: to be read only."""
+
+    ollama: Ollama
+    store: Store
+    state: State
+    lock: StoreLock | None = None
+
+    @classmethod
+    def to_read(cls, url: str, models_dir: Path) -> Self:
+        """A world in which nothing will be changed: no lock, no folder made."""
+        store = Store(models_dir)
+        store.check_exists()
+        return cls(Ollama(url), store, State(store.state_dir, writable=False))
+
+    @classmethod
+    def to_write(cls, url: str, models_dir: Path, holder: Holder) -> Self:
+        """A world of our own. Raises StoreError where we may not write, LockedError where another
+        Paddock does."""
+        store = Store(models_dir)
+        store.check_writable()
+        store.make_state_dir()
+        lock = StoreLock(store.state_dir, holder)
+        try:
+            store.clear_leftovers()
+            state = open_ledger(store)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(Ollama(url), store, state, lock)
+
+    async def close(self) -> None:
+        """Close all of it; the lock last."""
+        await self.ollama.close()
+        self.state.close()
+        if self.lock is not None:
+            self.lock.release()
+
+
+def open_ledger(store: Store) -> State:
+    """The ledger of a store, to be written; given to the store's owner."""
+    state = State(store.state_dir, writable=True)
+    for path in store.state_dir.iterdir():
+        store.give_to_owner(path)
+    return state
+
+
+def this_process(since: str, file: str, socket: str | None) -> Holder:
+    """How this process names itself in the lock."""
+    return Holder(os.getpid(), since, file, socket)

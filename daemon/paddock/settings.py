@@ -1,0 +1,147 @@
+"""Settings: where things are and how the daemon behaves, not which models there shall be.
+
+Read from options, then `PADDOCK_*` variables (and Ollama's own `OLLAMA_HOST`, `OLLAMA_MODELS`),
+then the config file, then defaults. Reads the environment and that file; changes nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from paddock.errors import SettingsError
+
+CONFIG_FILE = Path("/etc/paddock/config.yaml")
+SPEC_FILE = Path("/etc/paddock/models.yaml")
+SERVICE_MODELS = Path("/usr/share/ollama/.ollama/models")
+
+
+def _also(name: str, ollama: str) -> Any:
+    return Field(None, validation_alias=AliasChoices(name, f"PADDOCK_{name.upper()}", ollama))
+
+
+class Settings(BaseSettings):
+    """Every setting: `PADDOCK_<NAME>` in the environment, `<name>` in the config file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PADDOCK_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        yaml_file=CONFIG_FILE,
+    )
+
+    file: Path | None = None
+    ollama_host: str | None = _also("ollama_host", "OLLAMA_HOST")
+    models_dir: Path | None = _also("models_dir", "OLLAMA_MODELS")
+    socket: Path | None = None
+    socket_mode: int = 0o660
+    socket_group: str | None = None
+    interval: float = Field(30.0, gt=0)
+    poll: float = Field(10.0, gt=0)
+    drain: float = Field(10.0, ge=0)
+    log_format: Literal["auto", "console", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("socket_mode", mode="before")
+    @classmethod
+    def _octal(cls, value: object) -> object:
+        return int(value, 8) if isinstance(value, str) else value
+
+    @property
+    def url(self) -> str:
+        """Where Ollama answers, as a URL."""
+        return parse_host(self.ollama_host or "")
+
+    @property
+    def models_path(self) -> Path:
+        """The models folder: as set, else Ollama's own defaults for a user and for its service."""
+        if self.models_dir is not None:
+            return self.models_dir.expanduser().absolute()
+        own = Path.home() / ".ollama" / "models"
+        return SERVICE_MODELS if not own.is_dir() and SERVICE_MODELS.is_dir() else own
+
+    @property
+    def spec_path(self) -> Path:
+        """The file (or folder) of models: as set, else here, else the host's."""
+        if self.file is not None:
+            return self.file
+        here = Path("models.yaml")
+        return SPEC_FILE if not here.exists() and SPEC_FILE.exists() else here
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options, then the environment, then the config file."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+
+def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Settings:
+    """The settings, with options over all. Raises SettingsError, a line for each problem."""
+    given = {key: value for key, value in options.items() if value is not None}
+    kind: type[Settings] = Settings
+    if config is not None:
+        if not config.is_file():
+            raise SettingsError(f"{config}: no such config file")
+        kind = type("Settings", (Settings,), {"model_config": {"yaml_file": config}})
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        lines = [_line(problem) for problem in error.errors()]
+        raise SettingsError("\n".join(lines)) from error
+    except (OSError, yaml.YAMLError) as error:
+        what = " ".join(str(error).split())
+        raise SettingsError(f"{config or CONFIG_FILE}: cannot be read: {what}") from error
+
+
+def _line(problem: Any) -> str:
+    name = ".".join(map(str, problem["loc"]))
+    what = problem["msg"][:1].lower() + problem["msg"][1:]
+    return f"setting {name.lower().removeprefix('paddock_')}: {what}; got {problem['input']!r}"
+
+
+def parse_host(text: str) -> str:
+    """The URL of a server as `OLLAMA_HOST` names it (ollama:envconfig/config.go Host).
+
+    An address to listen on everywhere becomes the loopback address to connect to.
+    """
+    scheme, found, rest = text.strip().strip("\"'").partition("://")
+    if not found:
+        scheme, rest = "http", scheme
+    ports = {"http": 80, "https": 443} if found else {"http": 11434}
+    if scheme not in ports:
+        raise SettingsError(f"setting ollama_host: {text!r} is not an address of http or https")
+    try:
+        parts = urlsplit(f"//{_bracketed(rest.partition('/')[0])}")
+        host, port = parts.hostname or "127.0.0.1", parts.port or ports[scheme]
+    except ValueError as error:
+        raise SettingsError(f"setting ollama_host: {text!r} is not an address: {error}") from error
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+    return f"{scheme}://{_bracketed(everywhere.get(host, host))}:{port}"
+
+
+def _bracketed(host: str) -> str:
+    try:
+        is_bare_v6 = ipaddress.ip_address(host).version == 6
+    except ValueError:
+        is_bare_v6 = False
+    return f"[{host}]" if is_bare_v6 else host
