@@ -95,6 +95,11 @@ def suggest(word: object, allowed: Iterable[str]) -> str:
     return f'did you mean "{near[0]}"?' if near else f"allowed here: {', '.join(names)}"
 
 
+def is_near(word: object, others: Iterable[str]) -> bool:
+    """Tells whether one of the other words could be `word` misspelt."""
+    return bool(difflib.get_close_matches(str(word), list(others), n=1))
+
+
 def sentence(loc: Loc, text: str) -> Problem:
     """Returns a problem from one sentence of the form `what; what to do`."""
     what, _, hint = text.partition("; ")
@@ -123,9 +128,11 @@ def _translate(item: ErrorDetails) -> list[Problem]:
 
 def _plain_loc(loc: Loc) -> tuple[Loc, str]:
     """Takes out the mark of the union's branch, and returns it beside the path."""
-    marks = [part for part in loc if isinstance(part, str) and part.startswith("<")]
-    tags = [mark for mark in marks if mark.strip("<>") in _SOURCES and "source" in loc]
-    return tuple(part for part in loc if part not in tags), "".join(tags).strip("<>")
+    match loc:
+        case ("models", _, "source", str(mark), *_):
+            return (*loc[:3], *loc[4:]), mark.strip("<>")
+        case _:
+            return loc, ""
 
 
 def _value_error(loc: Loc, text: str) -> Problem:
@@ -140,14 +147,14 @@ def _model_at(loc: Loc, tag: str) -> type[BaseModel]:
     match loc:
         case ():
             return Spec
-        case (*_, "parameters"):
-            return Parameters
-        case (*_, "messages", int()):
-            return Message
-        case (*_, "source"):
-            return _SOURCES[tag]
         case ("defaults",):
             return Defaults
+        case ("defaults", "parameters") | ("models", _, "parameters"):
+            return Parameters
+        case ("defaults", "messages", _) | ("models", _, "messages", _):
+            return Message
+        case ("models", _, "source"):
+            return _SOURCES[tag]
         case _:
             return ModelSpec
 
@@ -180,7 +187,7 @@ def _source_problems(loc: Loc, value: Any) -> list[Problem]:
     later = [key for key in value if key in LATER_SOURCES]
     if later:
         return [_not_yet((*loc, key)) for key in later]
-    near = [key for key in value if difflib.get_close_matches(str(key).lower(), SOURCE_KEYS)]
+    near = [key for key in value if is_near(str(key).lower(), SOURCE_KEYS)]
     if near:
         return [_misspelt((*loc, key)) for key in near]
     return [Problem(loc, "does not say where the model comes from", f"write {SOURCE_FORMS}")]

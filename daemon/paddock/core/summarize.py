@@ -42,7 +42,8 @@ def _host_ready(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
     if unready:
         what = f"{len(unready)} of {len(models)} models not ready: {_listed(unready)}"
         return "False", "ModelsNotReady", what
-    return "True", "Converged", f"{len(models)} models are as the file says"
+    what = "1 model is" if len(models) == 1 else f"{len(models)} models are"
+    return "True", "Converged", f"{what} as the file says"
 
 
 def _host_reconciling(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from paddock.core.digest import Digest
 from paddock.core.spec import VERSION, Defaults, GgufSource, ModelSpec, Spec
 from paddock.core.spec_check import cross_check, read_spec
-from paddock.core.spec_problems import Loc, Problem, missing, where
+from paddock.core.spec_problems import Loc, Problem, is_near, missing, where
 from paddock.edges.specfile.files import (
     MAX_SPEC_BYTES,
     MAX_TEMPLATE_BYTES,
@@ -180,8 +180,8 @@ class _Loader:
 
     def _report(self, problem: Problem, document: _Document) -> None:
         node, place, found = _locate(document.root, problem.loc, at_key=problem.at_key)
-        if node.faulty or (problem.missing and found and node.value is not None):
-            return  # a fault has been reported there already
+        if node.faulty or (problem.missing and _told(node, problem.loc, found=found)):
+            return  # what is wrong there has been reported already
         what = problem.what
         if problem.see is not None:
             other = self._owner(problem.see)
@@ -198,6 +198,11 @@ class _Loader:
 
 def _base_dir(document: _Document) -> Path:
     return document.path.absolute().parent
+
+
+def _told(node: Node, loc: Loc, *, found: bool) -> bool:
+    """Tells whether a missing key is there with a bad value, or misspelt."""
+    return node.value is not None if found else is_near(loc[-1], node.keys)
 
 
 def _template_text(data: bytes) -> str:

@@ -20,6 +20,7 @@ _INT = re.compile(r"[-+]?[0-9]+", re.ASCII)
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _SPECIAL_FLOAT = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_NOT_JUST_TEXT = frozenset("0123456789+-.~=<yYnNtTfFoO")  # how anything but text begins
 _MAX_CHARS = 64  # of a number or word; beyond it the patterns below would only cost time
 _LONG_NUMBER = re.compile(r"[-+.]?[0-9][0-9_:.]*")
 
@@ -36,6 +37,7 @@ _AMBIGUOUS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     ("a number in base 60", re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")),
     ("a date", re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(([Tt]|[ \t]+)[0-9]{1,2}:.*)?")),
+    ("a number", re.compile(r"[-+]\.[0-9][0-9_]*([eE][-+]?[0-9]+)?")),
     ("a special value", re.compile(r"=|<<")),
 )
 
@@ -69,6 +71,8 @@ def read_plain(text: str, env: Mapping[str, str]) -> Scalar:
     if "${env:" in text:
         value = substitute(text, env)
         return _core(value) if _is_one_reference(text) and not _ambiguity(value) else value
+    if text and text[0] not in _NOT_JUST_TEXT:
+        return text
     if reading := _ambiguity(text):
         shown = text if len(text) <= _MAX_CHARS else f"{text[:_MAX_CHARS]}..."
         what = f"{shown} is {reading} to some YAML readers, and not to others"
