@@ -1,0 +1,71 @@
+"""Reads the body of a request, within bounds of size, time and memory.
+
+Owns the count of bytes that all requests together hold until Ollama has taken them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiohttp import HttpVersion11, web
+from aiohttp.web import RequestPayloadError
+
+from paddock.endpoint.answers import Problem
+from paddock.endpoint.ports import EndpointLimits
+
+# aiohttp has undone these by the time that the body is read.
+_DECODED = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
+
+
+class Bodies:
+    """The bodies that are held at present."""
+
+    def __init__(self, limits: EndpointLimits) -> None:
+        self._limits = limits
+        self._held_bytes = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
+        """Holds the whole body of `request` meanwhile. Raises Problem (408, 413, 415, 400, 503)."""
+        body = bytearray()
+        self._check(request)
+        try:
+            await self._fill(request, body)
+            yield bytes(body)
+        finally:
+            self._held_bytes -= len(body)
+
+    def _check(self, request: web.BaseRequest) -> None:
+        if request.headers.get("Content-Encoding", "").strip().lower() not in _DECODED:
+            raise Problem(415, "the body has a Content-Encoding that is not known here")
+        if (request.content_length or 0) > self._limits.max_body_bytes:
+            raise self._too_large()
+        expects = request.headers.get("Expect", "").lower() == "100-continue"
+        if expects and request.version >= HttpVersion11 and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def _fill(self, request: web.BaseRequest, body: bytearray) -> None:
+        try:
+            async with asyncio.timeout(self._limits.body_s):
+                while data := await request.content.readany():
+                    self._take(data, body)
+        except TimeoutError:
+            message = f"the body did not come within {self._limits.body_s:g} s"
+            raise Problem(408, message, headers={"Connection": "close"}) from None
+        except RequestPayloadError as error:
+            raise Problem(400, f"the body cannot be read: {error}") from None
+
+    def _take(self, data: bytes, body: bytearray) -> None:
+        body += data
+        self._held_bytes += len(data)
+        if len(body) > self._limits.max_body_bytes:
+            raise self._too_large()
+        if self._held_bytes > self._limits.max_buffered_bytes:
+            headers = {"Retry-After": "1", "Connection": "close"}
+            raise Problem(503, "too many large requests at once; try again", headers=headers)
+
+    def _too_large(self) -> Problem:
+        message = f"the body has more than {self._limits.max_body_bytes} bytes"
+        return Problem(413, message, headers={"Connection": "close"})

@@ -1,0 +1,83 @@
+"""Errors in the words that the client's library understands.
+
+Owns the three dialects that Ollama speaks and the shape of an error in each, as a whole body and
+as a record within a stream. Pure: bytes out, nothing sent.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from typing import Any, assert_never
+
+
+class Dialect(enum.Enum):
+    """Whose API a route imitates."""
+
+    OLLAMA = "ollama"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+# `ollama:openai/openai.go NewError` and `ollama:anthropic/anthropic.go NewError` know the first
+# ones; the rest are what the two vendors' own APIs answer with that status.
+_OPENAI_TYPES = {
+    400: "invalid_request_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "server_error",
+}
+_ANTHROPIC_TYPES = _OPENAI_TYPES | {413: "request_too_large", 503: "overloaded_error"}
+
+
+def dialect_of(path: str) -> Dialect:
+    """Tells the dialect from a path."""
+    if path == "/v1/messages" or path.startswith("/v1/messages/"):
+        return Dialect.ANTHROPIC
+    return Dialect.OPENAI if path.startswith("/v1/") else Dialect.OLLAMA
+
+
+def error_body(dialect: Dialect, status: int, message: str, *, code: str | None = None) -> bytes:
+    """Writes one error as the JSON body of a whole answer."""
+    return _json(_error(dialect, status, message, code))
+
+
+def error_record(
+    dialect: Dialect, content_type: str, message: str, *, code: str | None = None
+) -> bytes | None:
+    """Writes an error as one record of a stream that has begun, or None where none can be told.
+
+    An answer that is one JSON object, begun and not ended, has no room for an error.
+    """
+    error = _json(_error(dialect, 502, message, code))
+    match content_type.partition(";")[0].strip().lower():
+        case "application/x-ndjson":
+            return error + b"\n"
+        case "text/event-stream":
+            event = b"event: error\n" if dialect is Dialect.ANTHROPIC else b""
+            return event + b"data: " + error + b"\n\n"
+        case _:
+            return None
+
+
+def _error(dialect: Dialect, status: int, message: str, code: str | None) -> dict[str, Any]:
+    match dialect:
+        case Dialect.OLLAMA:
+            return {"error": message}
+        case Dialect.OPENAI:
+            kind = _OPENAI_TYPES.get(status, "api_error")
+            return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        case Dialect.ANTHROPIC:
+            kind = _ANTHROPIC_TYPES.get(status, "api_error")
+            return {"type": "error", "error": {"type": kind, "message": message}}
+        case _:
+            assert_never(dialect)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

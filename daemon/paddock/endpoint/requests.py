@@ -1,0 +1,173 @@
+"""Reads a request's body once, as Go's decoder would, and writes it again.
+
+What is forwarded is written from what was read, so that Ollama cannot read another model, or
+another keep_alive, than the one that was judged: `encoding/json` matches keys whatever their case
+and takes the last of two. Values are kept as the text that the client sent: no number is rounded,
+no key inside them is moved. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from paddock.endpoint.ports import Admission
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_MAX_KEYS = 256
+_MAX_VALUES = 1_000_000  # a value costs about 100 bytes while it is scanned
+
+
+class BadRequest(Exception):
+    """A body that is not what Ollama would read as one request; one line for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's top level: each key, folded, and its value as JSON text; and the model."""
+
+    fields: Mapping[str, str]
+    model: str
+
+    def encode(self) -> bytes:
+        """Writes the body that is forwarded."""
+        members = (f"{_text(key)}:{value}" for key, value in self.fields.items())
+        return f"{{{','.join(members)}}}".encode()
+
+    def with_keep_alive(self, admission: Admission) -> Body:
+        """Puts the model's keep_alive in where the client gave none or may not give its own.
+
+        null counts as none (`ollama:api/types.go Duration.UnmarshalJSON`).
+        """
+        given = self.fields.get("keep_alive", "null") != "null"
+        if given and admission.client_keep_alive_allowed:
+            return self
+        fields = {key: value for key, value in self.fields.items() if key != "keep_alive"}
+        if admission.keep_alive is not None:
+            fields["keep_alive"] = json.dumps(admission.keep_alive)
+        return replace(self, fields=fields)
+
+
+def parse_body(data: bytes, *, model_keys: tuple[str, ...] = ("model",)) -> Body:
+    """Reads a body; the first of `model_keys` that is not empty names the model.
+
+    Raises BadRequest for what is not one JSON object in UTF-8, for two keys that are equal but
+    for their case, and where no model is named.
+    """
+    fields = _object(_decode(data))
+    for key in model_keys:
+        model = _value(fields.get(key, "null"))
+        if not isinstance(model, str | None):
+            raise BadRequest(f"{key} must be a string")
+        if model:
+            return Body(fields, model)
+    raise BadRequest("model is required")
+
+
+def fold(key: str) -> str:
+    """Folds a key as Go does when it matches it to a field, one letter to one letter.
+
+    `encoding/json` uses simple folding: the long s is an s and the Kelvin sign a k.
+    """
+    if key.isascii():
+        return key.lower()
+    return "".join(map(_fold_letter, key))
+
+
+def _fold_letter(letter: str) -> str:
+    for folded in (letter.casefold(), letter.lower()):
+        if len(folded) == 1:
+            return folded
+    return letter
+
+
+def _decode(data: bytes) -> str:
+    if not data.strip():
+        raise BadRequest("missing request body")
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > _MAX_VALUES:
+        raise BadRequest("the body has too many values")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8: byte {error.start}") from None
+
+
+def _object(text: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in _members(text):
+        key = fold(name)
+        if key in fields:
+            raise BadRequest(f"the key {_text(key)} stands twice, letter case apart")
+        if len(fields) == _MAX_KEYS:
+            raise BadRequest(f"the body has more than {_MAX_KEYS} keys")
+        fields[key] = value
+    return fields
+
+
+def _members(text: str) -> Iterator[tuple[str, str]]:
+    """Yields each key and the text of its value. Go ignores what follows; here it is an error."""
+    at = _expect(text, _skip(text, 0), "{", "a JSON object")
+    if text[at : at + 1] == "}":
+        _end(text, at + 1)
+        return
+    while True:
+        if text[at : at + 1] != '"':
+            _refuse(at, "a key")
+        name, end = _scan(text, at)
+        start = _expect(text, _skip(text, end), ":", "':'")
+        _, end = _scan(text, start)
+        yield name, text[start:end]
+        at = _skip(text, end)
+        if text[at : at + 1] == "}":
+            _end(text, at + 1)
+            return
+        at = _expect(text, at, ",", "',' or '}'")
+
+
+def _scan(text: str, at: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"invalid JSON at character {error.pos + 1}: {error.msg}") from None
+    except RecursionError:
+        raise BadRequest("invalid JSON: nested too deeply") from None
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _expect(text: str, at: int, character: str, what: str) -> int:
+    if text[at : at + 1] != character:
+        _refuse(at, what)
+    return _skip(text, at + 1)
+
+
+def _end(text: str, at: int) -> None:
+    at = _skip(text, at)
+    if at != len(text):
+        _refuse(at, "nothing after the object")
+
+
+def _refuse(at: int, what: str) -> NoReturn:
+    raise BadRequest(f"invalid JSON at character {at + 1}: expected {what}")
+
+
+def _constant(name: str) -> NoReturn:
+    raise BadRequest(f"invalid JSON: {name} is not a number")
+
+
+def _value(text: str) -> object:
+    return _DECODER.decode(text)
+
+
+def _text(key: str) -> str:
+    return json.dumps(key)
+
+
+# Numbers are only scanned here, never used: float() has no limit of digits, int() has.
+_DECODER = json.JSONDecoder(parse_int=float, parse_constant=_constant)

@@ -1,0 +1,175 @@
+"""An endpoint in front of a real Ollama, and a client that sees the bytes of an answer.
+
+Owns the host that tests give to an endpoint: it says what the test tells it to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from paddock.endpoint.framing import Head, parse_head
+from paddock.endpoint.ports import Admission, EndpointLimits
+from paddock.endpoint.server import Endpoint
+from paddock.endpoint.socket import claim_socket
+
+PROMPT = [{"role": "user", "content": "Count from one to ten."}]
+
+
+@dataclass
+class ScriptedHost:
+    """A host that admits every model, unless the test says otherwise."""
+
+    verdict: Any = "serve"
+    keep_alive: float | None = None
+    client_keep_alive_allowed: bool = True
+    is_ready: bool = True
+    is_healthy: bool = True
+    admitted: list[str] = field(default_factory=list)
+    cycles: int = 0
+
+    def status(self) -> Mapping[str, Any]:
+        return {"format_version": 1, "models": []}
+
+    def plan(self) -> Mapping[str, Any] | None:
+        return {"format_version": 1, "actions": []} if self.cycles else None
+
+    def healthy(self) -> bool:
+        return self.is_healthy
+
+    def ready(self) -> tuple[bool, str]:
+        return self.is_ready, "" if self.is_ready else "the first cycle is not done"
+
+    async def reconcile(self) -> Mapping[str, Any]:
+        self.cycles += 1
+        return {"outcomes": [], "status": self.status()}
+
+    async def admit(self, model: str) -> Admission:
+        self.admitted.append(model)
+        return Admission(
+            name=model,
+            verdict=self.verdict,
+            reason="SourceHashing",
+            message=f"model '{model}' is being made",
+            retry_after_s=7,
+            keep_alive=self.keep_alive,
+            client_keep_alive_allowed=self.client_keep_alive_allowed,
+        )
+
+
+@dataclass
+class Served:
+    """An endpoint that runs, where it is, and what it asks."""
+
+    endpoint: Endpoint
+    host: ScriptedHost
+    path: Path
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    path: Path, url: str, *, limits: EndpointLimits | None = None, mode: int = 0o660
+) -> AsyncIterator[Served]:
+    """Runs an endpoint on a socket at `path` meanwhile."""
+    host = ScriptedHost()
+    endpoint = Endpoint(host, url, limits=limits)
+    with claim_socket(path, mode=mode) as claim:
+        await endpoint.start(claim.sock)
+        try:
+            yield Served(endpoint, host, path)
+        finally:
+            await endpoint.stop(0)
+
+
+class Wire:
+    """One connection, to a path or to `host:port`, that sends one request and reads its answer."""
+
+    opened: ClassVar[list[Wire]] = []
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.opened.append(self)
+
+    @classmethod
+    async def close_all(cls) -> None:
+        while cls.opened:
+            await cls.opened.pop().close()
+
+    @classmethod
+    async def open(cls, where: Path | str) -> Wire:
+        if isinstance(where, str):
+            host, port = where.split(":")
+            return cls(*await asyncio.open_connection(host, int(port)))
+        return cls(*await asyncio.open_unix_connection(where))
+
+    async def ask(
+        self, method: str, path: str, body: object = b"", *headers: str, version: str = "1.1"
+    ) -> Head:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        lines = [
+            f"{method} {path} HTTP/{version}",
+            "Host: localhost",
+            f"Content-Length: {len(data)}",
+        ]
+        self.writer.write("\r\n".join([*lines, *headers, "", ""]).encode() + data)
+        return await self.head()
+
+    async def head(self) -> Head:
+        return parse_head((await self.reader.readuntil(b"\r\n\r\n")).removesuffix(b"\r\n\r\n"))
+
+    async def chunk(self) -> bytes:
+        size = int(await self.reader.readline(), 16)
+        return (await self.reader.readexactly(size + 2))[:-2]
+
+    async def chunks(self) -> list[bytes]:
+        """The rest of a chunked body, up to and including its end."""
+        found = []
+        while data := await self.chunk():
+            found.append(data)
+        return found
+
+    async def body(self, head: Head) -> bytes:
+        if head.get(b"transfer-encoding") == b"chunked":
+            return b"".join(await self.chunks())
+        if length := head.get(b"content-length"):
+            return await self.reader.readexactly(int(length))
+        return await self.reader.read()
+
+    async def rest(self) -> bytes:
+        """Everything until the other side closes."""
+        return await self.reader.read()
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+@dataclass
+class Reply:
+    """A whole answer."""
+
+    status: int
+    head: Head
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+async def fetch(
+    where: Path | str, method: str, path: str, body: object = b"", *headers: str
+) -> Reply:
+    """Sends one request on a connection of its own and reads the whole answer."""
+    wire = await Wire.open(where)
+    try:
+        head = await wire.ask(method, path, body, *headers)
+        return Reply(head.status, head, b"" if method == "HEAD" else await wire.body(head))
+    finally:
+        await wire.close()
