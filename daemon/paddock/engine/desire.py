@@ -32,7 +32,8 @@ class Desire:
             self._outcome = self._load()
             self._print = self._fingerprint()
         if isinstance(self._outcome, SpecError):
-            raise self._outcome
+            # A new one: an exception raised again and again keeps a longer and longer traceback.
+            raise SpecError(self._outcome.diagnostics)
         return self._outcome
 
     def _load(self) -> Desired | SpecError:

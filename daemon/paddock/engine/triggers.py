@@ -7,7 +7,7 @@ Watches the folders that hold models.yaml (and the folders that its links lead t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
@@ -17,27 +17,45 @@ log = structlog.get_logger()
 
 DEBOUNCE_MS = 200
 STEP_MS = 50
+LOOK_AGAIN_MS = 2000
 
 
-async def watch(paths: Iterable[Path], wake: asyncio.Event, stop: asyncio.Event) -> None:
-    """Set `wake` whenever something below one of the folders changes, until `stop`."""
-    folders = [path for path in paths if path.is_dir()]
-    if not folders:
-        await stop.wait()
-        return
-    try:
-        async for _ in awatch(
-            *folders,
-            watch_filter=_matters,
-            debounce=DEBOUNCE_MS,
-            step=STEP_MS,
-            stop_event=stop,
-            ignore_permission_denied=True,
-        ):
+async def watch(folders: Callable[[], set[Path]], wake: asyncio.Event, stop: asyncio.Event) -> None:
+    """Set `wake` whenever something below one of the folders changes, until `stop`.
+
+    `folders` is asked again now and then: the file may name other templates, or a link lead to
+    elsewhere.
+    """
+    while not stop.is_set():
+        try:
+            await _watch({path for path in folders() if path.is_dir()}, folders, wake, stop)
+        except (OSError, RuntimeError) as error:
+            log.warning("files not watched", error=str(error), instead="polled at each interval")
+            await stop.wait()
+
+
+async def _watch(
+    watched: set[Path],
+    folders: Callable[[], set[Path]],
+    wake: asyncio.Event,
+    stop: asyncio.Event,
+) -> None:
+    """Watch these folders, until others are to be watched."""
+    async for changes in awatch(
+        *watched,
+        watch_filter=_matters,
+        debounce=DEBOUNCE_MS,
+        step=STEP_MS,
+        stop_event=stop,
+        rust_timeout=LOOK_AGAIN_MS,
+        yield_on_timeout=True,
+        ignore_permission_denied=True,
+    ):
+        if changes:
             wake.set()
-    except (OSError, RuntimeError) as error:
-        log.warning("files not watched", error=str(error), instead="polled at each interval")
-        await stop.wait()
+        if watched != {path for path in folders() if path.is_dir()}:
+            wake.set()
+            return
 
 
 def spec_folders(files: Iterable[Path]) -> set[Path]:

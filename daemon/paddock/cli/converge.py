@@ -1,0 +1,152 @@
+"""`plan`, `apply` and `adopt`: one path with the daemon, which they need not have."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from paddock.cli import views
+from paddock.cli.options import desire_of, is_verbose, settings_of
+from paddock.core.desired import Desired
+from paddock.core.keep_alive import KeepAlive
+from paddock.core.model_status import Cycle
+from paddock.core.names import Name
+from paddock.core.observed import Memory
+from paddock.core.outcome import Outcome
+from paddock.core.plan import Plan
+from paddock.core.plan_json import plan_to_json
+from paddock.core.summarize import summarize
+from paddock.edges.daemon_client import post_json
+from paddock.edges.lock import Holder, read_holder
+from paddock.edges.store import Store
+from paddock.edges.store.reader import STATE_DIR
+from paddock.engine.desire import Desire
+from paddock.engine.reconcile import Recall, look, reconcile
+from paddock.engine.world import World, open_ledger, this_process
+from paddock.errors import LockedError, PaddockError, SettingsError, StoreError
+from paddock.settings import Settings
+
+EXIT_CHANGES = 2
+EXIT_PARTIAL = 3
+DAEMON_S = 3600.0
+
+T = TypeVar("T")
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Show what apply would do; change nothing, lock nothing."""
+    settings = settings_of(options)
+    desired = desire_of(settings)()
+    made = asyncio.run(_plan(settings, desired))
+    document = plan_to_json(made)
+    text = views.plan_text(document, made.models, verbose=is_verbose(options))
+    views.show(document, text, options.output)
+    return EXIT_CHANGES if options.detailed_exitcode and made.actions else 0
+
+
+async def _plan(settings: Settings, desired: Desired) -> Plan:
+    world = World.to_read(settings.url, settings.models_path)
+    try:
+        _, made = await look(world, desired, Memory())
+        return made
+    finally:
+        await world.close()
+
+
+def apply(options: argparse.Namespace) -> int:
+    """Make it so: through the daemon that holds this store, or under the lock."""
+    settings = settings_of(options)
+    desire = desire_of(settings)
+    desired = desire()
+    timeout_s = _seconds(options.timeout)
+    holder = read_holder(settings.models_path / STATE_DIR)
+    if holder is not None and holder.socket is not None:
+        result = _ask(holder, desire, timeout_s)
+    else:
+        result = asyncio.run(_within(_apply(settings, desire, desired), timeout_s))
+    views.show(
+        {"format_version": 1, **result},
+        views.applied_text(result["outcomes"], result["status"]),
+        options.output,
+    )
+    return 0 if views.ready(result["status"])["status"] == "True" else EXIT_PARTIAL
+
+
+def _ask(holder: Holder, desire: Desire, timeout_s: float | None) -> Mapping[str, Any]:
+    """Let the daemon do it, if it is about the same file."""
+    mine = str(desire.path.resolve())
+    if mine != holder.file:
+        what = f"{holder} keeps this store as {holder.file} says, not {mine}"
+        raise LockedError(f"{what}; edit that file, or stop it", holder=str(holder))
+    assert holder.socket is not None
+    views.note(f"asking {holder}")
+    result = post_json(Path(holder.socket), "/paddock/reconcile", timeout_s=timeout_s or DAEMON_S)
+    for outcome in result["outcomes"]:
+        views.note(views.outcome_line(outcome))
+    return result
+
+
+async def _apply(settings: Settings, desire: Desire, desired: Desired) -> Mapping[str, Any]:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = this_process(since, str(desire.path.resolve()), None)
+    world = World.to_write(settings.url, settings.models_path, holder)
+    try:
+        cycle, outcomes = await reconcile(world, desired, Recall(), _report, _nobody)
+    finally:
+        await world.close()
+    told = [outcome.to_json() for outcome in outcomes]
+    return {"outcomes": told, "status": summarize(cycle).to_json()}
+
+
+def _report(outcome: Outcome) -> None:
+    views.note(views.outcome_line(outcome.to_json()))
+
+
+def _nobody(_: Cycle) -> None:
+    """Nobody watches a single apply between its rounds."""
+
+
+def adopt(options: argparse.Namespace) -> int:
+    """Claim models that exist, so that the file may change and remove them."""
+    settings = settings_of(options)
+    names = [Name.parse(text) for text in options.names]
+    store = Store(settings.models_path)
+    store.check_writable()
+    missing = [name for name in names if store.manifest_digest(name) is None]
+    if missing:
+        what = f"{missing[0]} is not installed in {store.root}"
+        raise StoreError(f"{what}; see ollama list", reason="NotInstalled")
+    store.make_state_dir()
+    # One transaction of the ledger: a running daemon sees it in its next cycle.
+    state = open_ledger(store)
+    try:
+        state.claim(names)
+    finally:
+        state.close()
+    text = "\n".join(f"{name}: adopted" for name in names)
+    adopted = [name.display for name in names]
+    views.show({"format_version": 1, "adopted": adopted}, text, options.output)
+    return 0
+
+
+async def _within(work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await work
+    except TimeoutError as error:
+        what = f"not done within {timeout_s:g} s; what was done stays, and apply goes on from it"
+        raise PaddockError(what, reason="Timeout") from error
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = KeepAlive.parse(text).seconds
+    except ValueError as error:
+        raise SettingsError(f"--timeout: {error}", reason="Usage") from error
+    return seconds or None

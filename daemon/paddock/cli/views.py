@@ -1,0 +1,182 @@
+"""Views: what the commands print, and the only place that prints.
+
+Results go to stdout, in text, JSON or YAML; diagnostics and progress to stderr. Text and JSON say
+the same.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Document = Mapping[str, Any]
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def show(document: Document, text: str, output: str) -> None:
+    """Print a result, in the form asked for."""
+    match output:
+        case "json":
+            print(json.dumps(document, indent=2, ensure_ascii=False))
+        case "yaml":
+            import yaml
+
+            print(yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True), end="")
+        case _:
+            print(text)
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Print a line for the person at the terminal, beside the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def fail(reason: str, message: str, exit_code: int, output: str) -> None:
+    """Print why a command failed: one line (or one for each diagnostic), or a JSON object."""
+    if output == "text":
+        for line in message.splitlines():
+            note(f"paddock: {line}")
+        return
+    error = {"reason": reason, "message": message, "exit_code": exit_code}
+    show({"format_version": 1, "error": error}, "", output)
+
+
+def plan_text(plan: Document, models: int, *, verbose: bool) -> str:
+    """One line a model, its actions below it if wanted, and the count."""
+    lines: list[str] = []
+    rows = [_plan_row(name, actions) for name, actions in _by_model(plan["actions"])]
+    rows += [(w["symbol"], w["name"], w["message"], w["reason"], "") for w in plan["waiting"]]
+    rows += [("!", b["name"], b["message"], b["reason"], "") for b in plan["blocked"]]
+    rows.sort(key=lambda row: row[1])
+    for row, line in zip(rows, table(rows), strict=True):
+        lines.append(line)
+        if verbose:
+            actions = [a for a in plan["actions"] if a["name"] == row[1]]
+            lines += [f"    {a['action']}: {a['message']} ({a['reason']})" for a in actions]
+    return "\n".join([*lines, plancount(plan, models)])
+
+
+def plancount(plan: Document, models: int) -> str:
+    """The last line of a plan."""
+    found = plan["summary"]
+    if not any(found.values()):
+        return f"No changes. {count(models, 'model')} match {plan['file']}."
+    return (
+        f"Plan: {found['add']} to add, {found['change']} to change, "
+        f"{found['remove']} to remove, {found['blocked']} blocked."
+    )
+
+
+def outcome_line(outcome: Document) -> str:
+    """One action that was carried out, or was not."""
+    name, message = outcome["name"], outcome["message"]
+    match outcome["result"]:
+        case "done":
+            return f"{name}: {message} ({outcome['elapsed_s']:.1f} s)"
+        case "failed":
+            return f"{name}: failed: {message} ({outcome['reason']})"
+        case _:
+            return f"{name}: skipped {outcome['action']} ({outcome['reason']})"
+
+
+def applied_text(outcomes: Sequence[Document], status: Document) -> str:
+    """What an apply did, and how the models stand."""
+    models = status["models"]
+    unready = [model for model in models if ready(model)["status"] != "True"]
+    lines = [f"! {m['name']}: {ready(m)['message']} ({ready(m)['reason']})" for m in unready]
+    done = sum(outcome["result"] == "done" for outcome in outcomes)
+    if not outcomes and not unready:
+        lines.append(f"No changes. {count(len(models), 'model')} match {status['file']}.")
+    else:
+        what = f"Applied {count(done, 'action')}: {len(models) - len(unready)} of "
+        lines.append(f"{what}{count(len(models), 'model')} ready.")
+    return "\n".join(lines)
+
+
+def status_text(status: Document) -> str:
+    """A table of the models, and a line for the host."""
+    rows = [("NAME", "READY", "MEMORY", "SIZE", "COPIED", "SOURCE", "STATE")]
+    for model in status["models"]:
+        state = ready(model)
+        rows.append(
+            (
+                model["name"],
+                state["status"],
+                _memory(model),
+                human(model["size_bytes"]),
+                human(model["copied_bytes"]),
+                model["source"],
+                f"{state['reason']}: {state['message']}",
+            )
+        )
+    host = ready(status)
+    answers = next(c for c in status["conditions"] if c["type"] == "OllamaReachable")
+    return "\n".join(
+        [
+            *table(rows),
+            f"{status['file']} (generation {status['generation']}): {host['message']}",
+            answers["message"],
+        ]
+    )
+
+
+def ready(document: Document) -> Document:
+    """The Ready condition of a model or of the host."""
+    found: Document = next(c for c in document["conditions"] if c["type"] == "Ready")
+    return found
+
+
+def human(size_bytes: int) -> str:
+    """A size as people read it, in powers of 1000 as Ollama prints it."""
+    size, unit = float(size_bytes), 0
+    while size >= 1000 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size_bytes} B" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows with their columns aligned."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _by_model(actions: Sequence[Document]) -> list[tuple[str, list[Document]]]:
+    found: dict[str, list[Document]] = {}
+    for action in actions:
+        found.setdefault(action["name"], []).append(action)
+    return list(found.items())
+
+
+def _plan_row(name: str, actions: list[Document]) -> tuple[str, ...]:
+    first = actions[0]
+    told = [a["message"] for a in actions if a["action"] != "WriteBlob"]
+    what = ", ".join(told or [first["message"]])
+    if any(a["action"] in {"PullModel", "HashSource", "ProbeModel"} for a in actions):
+        what += " (the rest known after apply)"
+    return first["symbol"], name, what, first["reason"], _bytes(actions)
+
+
+def _bytes(actions: list[Document]) -> str:
+    linked = sum(action["linked_bytes"] for action in actions)
+    copies = [action["copied_bytes"] for action in actions]
+    if any(copy is None for copy in copies):
+        return f"links {human(linked)}, copies: known after apply"
+    if linked or sum(copies):
+        return f"links {human(linked)}, copies {human(sum(copies))}"
+    return ""
+
+
+def _memory(model: Document) -> str:
+    if not model["loaded"]:
+        return "-"
+    return "for ever" if model["expires_at"] is None else f"until {model['expires_at']}"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
