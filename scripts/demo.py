@@ -80,7 +80,8 @@ class Demo:
 
     def __init__(self, folder: Path, paths: dict[str, Any], port: int):
         self.folder = folder
-        self.gguf = Path(paths["gguf"])
+        # The user's own file, where the example expects it.
+        self.gguf = Path(shutil.copy2(paths["gguf"], folder))
         self.sha256 = sha256(self.gguf)
         self.stat = self.gguf.stat()
         self.url = f"http://127.0.0.1:{port}"
@@ -92,7 +93,6 @@ class Demo:
             "OLLAMA_MODELS": str(self.models),
             "OLLAMA_NO_CLOUD": "1",
             "HOME": str(folder),
-            "PADDOCK_DEMO_GGUF": str(self.gguf),
             "PADDOCK_SOCKET": str(self.socket),
             "PADDOCK_POLL": "2",
             "PADDOCK_LOG_FORMAT": "console",

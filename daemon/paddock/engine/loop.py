@@ -156,12 +156,12 @@ async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:
 
 
 def _log_outcome(outcome: Outcome) -> None:
-    fields = outcome.to_json()
-    fields["model"] = fields.pop("name")
+    told = outcome.to_json()
+    fields = {"model": told["name"], **{k: told[k] for k in ("action", "reason", "elapsed_s")}}
     match outcome.result:
         case "done":
-            log.info("action applied", **fields)
+            log.info(told["message"], **fields)
         case "failed":
-            log.warning("action failed", **fields)
+            log.warning("action failed", error=told["message"], **fields)
         case "skipped":
             log.debug("action skipped", **fields)
