@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,18 @@ from paddock.endpoint.server import Endpoint
 from paddock.endpoint.socket import claim_socket
 
 PROMPT = [{"role": "user", "content": "Count from one to ten."}]
+MODEL = "smol"
+OPTIONS = {"num_thread": 1, "num_predict": 24, "temperature": 0, "seed": 1}
+MODELFILE = ["PARAMETER num_thread 1", "PARAMETER num_predict 32"]
+CHAT = {"model": MODEL, "messages": PROMPT, "options": OPTIONS}
+COUNT = [{"role": "user", "content": f"Write the numbers: {' '.join(map(str, range(100)))}"}]
+# More than half a minute: longer than any wait here. The model does not stop by itself.
+ENDLESS = {
+    "model": MODEL,
+    "messages": COUNT,
+    "max_tokens": 3000,
+    "options": OPTIONS | {"num_predict": 3000},
+}
 
 
 @dataclass
@@ -173,3 +185,13 @@ async def fetch(
         return Reply(head.status, head, b"" if method == "HEAD" else await wire.body(head))
     finally:
         await wire.close()
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]], within_s: float) -> None:
+    """Waits until a fact holds. Raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while True:
+            found = holds()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.05)

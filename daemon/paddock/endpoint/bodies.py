@@ -15,9 +15,6 @@ from aiohttp.web import RequestPayloadError
 from paddock.endpoint.answers import Problem
 from paddock.endpoint.ports import EndpointLimits
 
-# aiohttp has undone these by the time that the body is read.
-_DECODED = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
-
 
 class Bodies:
     """The bodies that are held at present."""
@@ -38,8 +35,8 @@ class Bodies:
             self._held_bytes -= len(body)
 
     def _check(self, request: web.BaseRequest) -> None:
-        if request.headers.get("Content-Encoding", "").strip().lower() not in _DECODED:
-            raise Problem(415, "the body has a Content-Encoding that is not known here")
+        if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise Problem(415, "the body is compressed; send it as it is")
         if (request.content_length or 0) > self._limits.max_body_bytes:
             raise self._too_large()
         expects = request.headers.get("Expect", "").lower() == "100-continue"
@@ -54,8 +51,8 @@ class Bodies:
         except TimeoutError:
             message = f"the body did not come within {self._limits.body_s:g} s"
             raise Problem(408, message, headers={"Connection": "close"}) from None
-        except RequestPayloadError as error:
-            raise Problem(400, f"the body cannot be read: {error}") from None
+        except RequestPayloadError:
+            raise Problem(400, "the body cannot be read: it does not end as it should") from None
 
     def _take(self, data: bytes, body: bytearray) -> None:
         body += data

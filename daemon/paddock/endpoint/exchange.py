@@ -8,6 +8,7 @@ closed at once. Knows nothing of the client, of models or of dialects.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
@@ -185,7 +186,7 @@ async def open_exchange(upstream: Upstream, request: bytes, *, connect_s: float)
     except TimeoutError:
         raise ExchangeFailed(f"ollama at {upstream.url} does not accept connections") from None
     except OSError as error:
-        why = error.strerror or str(error)
+        why = os.strerror(error.errno) if error.errno else str(error)
         raise ExchangeFailed(f"ollama at {upstream.url} cannot be reached: {why}") from error
     exchange.send(request)
     return exchange

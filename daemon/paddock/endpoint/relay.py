@@ -78,12 +78,13 @@ async def relay(
 
     Raises ExchangeFailed while nothing was written, and ConnectionError when the client is gone.
     """
-    if request.transport is None:
-        raise ConnectionResetError("the client is gone")
     framing = framing_for(head)
     await request.writer.drain()  # of an earlier answer that is not yet taken
+    client = request.transport
+    if client is None:
+        raise ConnectionResetError("the client is gone")
     pump = Pump(
-        ClientSide(request.transport, request.writer, _wire(request, head, framing)),
+        ClientSide(client, request.writer, _wire(request, head, framing)),
         exchange,
         framing=framing,
         told=partial(error_record, dialect, head.content_type),
@@ -92,6 +93,9 @@ async def relay(
     try:
         pump.start()
         ending = await pump.run()
+    except Exception:
+        client.abort()  # half an answer has no room for another one
+        raise
     finally:
         pump.stop()
     return Relayed(head.status, keep_alive=pump.keep_alive), ending

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from paddock.endpoint.answers import Problem
+from paddock.endpoint.connection import ConnectionServer
 from paddock.endpoint.control import Control
 from paddock.endpoint.dialects import dialect_of
 from paddock.endpoint.exchange import ExchangeFailed, Upstream
@@ -54,10 +55,11 @@ class Endpoint:
 
     async def start(self, sock: socket.socket) -> None:
         """Serves on a listening socket, which is closed at `stop`."""
-        server = web.Server(
+        server = ConnectionServer(
             self._serve,
             handler_cancellation=True,
             access_log=None,
+            auto_decompress=False,
             keepalive_timeout=self._limits.header_s,
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=_SETTLE_S)
