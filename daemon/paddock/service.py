@@ -45,7 +45,10 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     try:
         loop = Loop(world, desire, desired, poll_s=min(settings.poll, settings.interval))
         with claim_socket(
-            socket_path, mode=settings.socket_mode, group=settings.socket_group
+            socket_path,
+            mode=settings.socket_mode,
+            group=settings.socket_group,
+            environ=environ,
         ) as claim:
             log.info("started", file=str(desire.path), ollama=settings.url, socket=str(claim.path))
             async with _signals(loop.wake) as stop:

@@ -41,7 +41,7 @@ class Condition:
             "reason": self.reason,
             "message": self.message,
             "observedGeneration": self.observed_generation,
-            "lastTransitionTime": _rfc3339(self.last_transition_time),
+            "lastTransitionTime": rfc3339(self.last_transition_time),
         }
 
 
@@ -70,7 +70,7 @@ class ModelStatus:
             "copied_bytes": self.copied_bytes,
             "loaded": self.loaded,
             "keep_alive": self.keep_alive,
-            "expires_at": None if self.expires_at is None else _rfc3339(self.expires_at),
+            "expires_at": None if self.expires_at is None else rfc3339(self.expires_at),
             "conditions": [condition.to_json() for condition in self.conditions],
         }
 
@@ -135,5 +135,6 @@ def _date(new: Condition, old: Condition | None) -> Condition:
     return replace(new, last_transition_time=old.last_transition_time)
 
 
-def _rfc3339(at: datetime) -> str:
+def rfc3339(at: datetime) -> str:
+    """A time as JSON has it: `2026-01-31T12:00:00Z`."""
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")

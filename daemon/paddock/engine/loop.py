@@ -16,6 +16,7 @@ import structlog
 
 from paddock.core.conditions import Status, date_transitions
 from paddock.core.desired import Desired
+from paddock.core.events import Event, EventLog
 from paddock.core.failures import backoff_s, next_attempt
 from paddock.core.model_status import Cycle
 from paddock.core.observed import Unknown
@@ -56,6 +57,8 @@ class Loop:
         self.desired = desired
         self.plan: Plan | None = None
         self.status = summarize(Cycle(desired, datetime.now(UTC)))
+        self._events = EventLog()
+        self._news = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile until `stop`."""
@@ -75,6 +78,13 @@ class Loop:
         assert self._last is not None
         return self._last
 
+    async def events(self, after: int) -> list[Event]:
+        """The events after an id; waits until there is one."""
+        while self._events.last_id == after:
+            await self._news.wait()
+        # An id from before a restart is ahead of ours: begin anew.
+        return self._events.after(after if after < self._events.last_id else 0)
+
     @property
     def cycles(self) -> int:
         """How many cycles have ended."""
@@ -92,7 +102,7 @@ class Loop:
 
         try:
             cycle, outcomes = await reconcile(
-                self._world, self.desired, self._recall, _log_outcome, publish
+                self._world, self.desired, self._recall, self._report, publish
             )
             self._troubles = 0
         except PaddockError as error:
@@ -124,8 +134,20 @@ class Loop:
 
     def _publish(self, cycle: Cycle) -> None:
         before, self.status = self.status, date_transitions(summarize(cycle), self.status)
+        self._events.add_changes(before, self.status, cycle.at)
+        self._tell()
         if self.status.ready and not before.ready:
             log.info("converged", models=len(self.status.models))
+
+    def _report(self, outcome: Outcome) -> None:
+        self._events.add_outcome(outcome, datetime.now(UTC))
+        self._tell()
+        _log_outcome(outcome)
+
+    def _tell(self) -> None:
+        """Wake those who wait for events; the next ones wait for the next."""
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def _finish(self, outcomes: list[Outcome]) -> None:
         async with self._finished:
