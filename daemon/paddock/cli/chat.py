@@ -1,26 +1,31 @@
 """`paddock chat NAME [PROMPT]`: talks to a model and shows its words as they come.
 
-Owns the conversation: one prompt, one prompt from a pipe, or turn by turn on a terminal. It writes
+Owns one turn: what is sent, what is shown, and the wait for a model that is being made. It writes
 to the streams that it is given, and knows the daemon's socket and Ollama's address as places to
-ask; what may be asked is decided there.
+ask; what may be asked is decided there. `cli/repl.py` takes turns on a terminal.
 """
 
 from __future__ import annotations
 
+import base64
 import enum
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from paddock.edges.daemon_client import Address, stream
+from paddock.edges.daemon_client import Address, DaemonRefused, stream
 from paddock.errors import OllamaError, PaddockError
 
 INTERRUPTED = 130
+NOT_READY = 503
+LOOK_AGAIN_S = 1.0
+WAIT_S = 900.0
 _ROUTE = "/api/chat"
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 
 class ChatOutput(enum.Enum):
@@ -35,12 +40,15 @@ class Chat:
     """Which model, where it is asked, and how its answers are shown.
 
     `socket` is the socket of a daemon that answers; None goes to `ollama_url`, and says so.
+    `images`, in base64, go with the first prompt.
     """
 
     model: str
     socket: Path | None
     ollama_url: str
     output: ChatOutput = ChatOutput.TEXT
+    system: str | None = None
+    images: tuple[str, ...] = ()
 
     @property
     def address(self) -> Address:
@@ -60,18 +68,34 @@ class Streams:
 def run_chat(chat: Chat, prompt: str | None, streams: Streams) -> int:
     """Runs the command and gives its exit code: 0, 1, 11 when nobody answers, 130."""
     if chat.socket is None:
-        _say(streams, f"no daemon answers; asking ollama at {chat.ollama_url} directly")
+        say(streams, f"no daemon answers; asking ollama at {chat.ollama_url} directly")
     try:
         if prompt is None and streams.stdin.isatty():
-            return _converse(chat, streams)
-        _turn(chat, [], _prompt(prompt, streams), streams)
+            from paddock.cli.repl import converse
+
+            return converse(chat, streams)
+        turn(chat, opening(chat), _prompt(prompt, streams), streams)
     except KeyboardInterrupt:
-        streams.err.write("\n")
+        streams.out.write("\n")
         return INTERRUPTED
     except PaddockError as error:
-        _say(streams, error.message)
+        say(streams, error.message)
         return error.exit_code
     return 0
+
+
+def read_images(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Reads images and writes them in base64, as the API takes them. Raises PaddockError."""
+    try:
+        return tuple(base64.b64encode(path.read_bytes()).decode("ascii") for path in paths)
+    except OSError as error:
+        what = f"cannot read the image {error.filename}: {error.strerror}"
+        raise PaddockError(what, reason="ImageUnreadable") from error
+
+
+def opening(chat: Chat) -> list[Message]:
+    """What a conversation begins with."""
+    return [] if chat.system is None else [{"role": "system", "content": chat.system}]
 
 
 def _prompt(prompt: str | None, streams: Streams) -> str:
@@ -81,39 +105,38 @@ def _prompt(prompt: str | None, streams: Streams) -> str:
     return text
 
 
-def _converse(chat: Chat, streams: Streams) -> int:
-    """Takes turns until the end of input; an error ends a turn, not the conversation."""
-    messages: list[Message] = []
-    code = 0
-    while True:
-        streams.err.write(">>> ")
-        streams.err.flush()
-        line = streams.stdin.readline()
-        if not line or line.strip() == "/bye":
-            streams.err.write("\n")
-            return code
-        if not line.strip():
-            continue
-        try:
-            messages = _turn(chat, messages, line.strip(), streams)
-            code = 0
-        except PaddockError as error:
-            _say(streams, error.message)
-            code = error.exit_code
-
-
-def _turn(chat: Chat, messages: list[Message], prompt: str, streams: Streams) -> list[Message]:
+def turn(chat: Chat, messages: list[Message], prompt: str, streams: Streams) -> list[Message]:
     """Asks once and shows the answer; gives the conversation with both."""
-    asked = [*messages, {"role": "user", "content": prompt}]
-    words = ""
+    question: Message = {"role": "user", "content": prompt}
+    if chat.images and all(message["role"] != "user" for message in messages):
+        question["images"] = list(chat.images)
+    asked = [*messages, question]
+    words: list[str] = []
     try:
-        for line in _answer(chat, asked):
-            words += _show(chat, line, streams)
+        for line in _patient_answer(chat, asked, streams):
+            words += [_show(chat, line, streams)]
     finally:
-        if chat.output is ChatOutput.TEXT and words and not words.endswith("\n"):
+        if chat.output is ChatOutput.TEXT and words and not words[-1].endswith("\n"):
             streams.out.write("\n")
         streams.out.flush()
-    return [*asked, {"role": "assistant", "content": words}]
+    return [*asked, {"role": "assistant", "content": "".join(words)}]
+
+
+def _patient_answer(chat: Chat, messages: list[Message], streams: Streams) -> Iterator[bytes]:
+    """Waits for a model that is being made, and says so, for a quarter of an hour at most."""
+    until, told = time.monotonic() + WAIT_S, ""
+    while True:
+        try:
+            yield from _answer(chat, messages)
+        except DaemonRefused as error:
+            if error.status != NOT_READY or time.monotonic() > until:
+                raise
+            if error.message != told:
+                told = error.message
+                say(streams, f"waiting: {told}")
+            time.sleep(LOOK_AGAIN_S)
+        else:
+            return
 
 
 def _answer(chat: Chat, messages: list[Message]) -> Iterator[bytes]:
@@ -149,6 +172,7 @@ def _parse(text: str) -> dict[str, Any]:
     return answer
 
 
-def _say(streams: Streams, message: str) -> None:
+def say(streams: Streams, message: str) -> None:
+    """Tells the person at the terminal something beside the answer."""
     streams.err.write(f"paddock: {message}\n")
     streams.err.flush()

@@ -59,11 +59,18 @@ def status(options: argparse.Namespace) -> int:
 
 def chat(options: argparse.Namespace) -> int:
     """Chat with a model through the daemon, or with Ollama where there is none."""
-    from paddock.cli.chat import Chat, ChatOutput, Streams, run_chat
+    from paddock.cli.chat import Chat, ChatOutput, Streams, read_images, run_chat
 
     settings = settings_of(options)
-    output = ChatOutput.JSON if options.output == "json" else ChatOutput.TEXT
-    asked = Chat(options.name, daemon_socket(settings), settings.url, output)
+    output = ChatOutput.JSON if options.json or options.output == "json" else ChatOutput.TEXT
+    asked = Chat(
+        options.name,
+        daemon_socket(settings),
+        settings.url,
+        output,
+        system=options.system,
+        images=read_images(options.image),
+    )
     return run_chat(asked, options.prompt, Streams(sys.stdin, sys.stdout, sys.stderr))
 
 

@@ -105,6 +105,16 @@ def _parser() -> argparse.ArgumentParser:
     chat = add("chat", "chat with a model through the daemon's socket")
     chat.add_argument("name", metavar="NAME")
     chat.add_argument("prompt", nargs="?", metavar="PROMPT")
+    chat.add_argument("--system", metavar="TEXT", help="a system message for this chat")
+    chat.add_argument(
+        "--image",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="an image for the first prompt; may be repeated",
+    )
+    chat.add_argument("--json", action="store_true", help="print the answer's lines as they come")
     add("adopt", "claim models that exist, so that they may be changed").add_argument(
         "names", nargs="+", metavar="NAME"
     )
