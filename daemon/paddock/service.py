@@ -33,6 +33,7 @@ from paddock.settings import Settings
 log = structlog.get_logger()
 
 NOT_READY_S = 2
+STORE_LOOK_S = 2.0
 
 
 async def run(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -41,6 +42,7 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     desired = desire()
     socket_path = settings.socket or default_socket_path(environ, os.geteuid())
     holder = this_process(_now(), str(desire.path.resolve()), str(socket_path))
+    await _wait_for_store(settings)
     world = World.to_write(settings.url, settings.models_path, holder)
     try:
         loop = Loop(world, desire, desired, poll_s=min(settings.poll, settings.interval))
@@ -60,6 +62,14 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     finally:
         await world.close()
     log.info("stopped")
+
+
+async def _wait_for_store(settings: Settings) -> None:
+    """Ollama makes its models folder when it first starts: until then there is nothing to keep."""
+    if not settings.models_path.is_dir():
+        log.warning("models folder missing", path=str(settings.models_path), waiting_for="Ollama")
+    while not settings.models_path.is_dir():  # noqa: ASYNC110  a folder sends no event
+        await asyncio.sleep(min(settings.poll, STORE_LOOK_S))
 
 
 async def _serve(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) -> None:

@@ -46,6 +46,7 @@ class Recall:
 async def look(world: World, desired: Desired, memory: Memory) -> tuple[Observed, Plan]:
     """Observe and plan. Raises OllamaUnreachable, and StoreError where the store is another's."""
     observed = await observe(world, desired, memory)
+    world.store.check_exists()
     if _matches(observed) is False:
         # A model may have been made between our look at the folder and at the tags.
         await asyncio.sleep(SECOND_LOOK_S)

@@ -29,7 +29,6 @@ class World:
     def to_read(cls, url: str, models_dir: Path) -> Self:
         """A world in which nothing will be changed: no lock, no folder made."""
         store = Store(models_dir)
-        store.check_exists()
         return cls(Ollama(url), store, State(store.state_dir, writable=False))
 
     @classmethod
