@@ -6,6 +6,7 @@ An event is a noun phrase and fields. Prompts, answers and secrets are never log
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TextIO
 
@@ -13,13 +14,19 @@ import structlog
 from structlog.typing import Processor
 
 
-def configure_logs(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Set up logging for this process: `form` is `auto`, `console` or `json`."""
+def configure_logs(
+    level: str, form: str, *, colors: bool = True, stream: TextIO | None = None
+) -> None:
+    """Set up logging for this process: `form` is `auto`, `console` or `json`.
+
+    Colours are for terminals, and not where `NO_COLOR` is set.
+    """
     out = sys.stderr if stream is None else stream
+    colors = colors and out.isatty() and not os.environ.get("NO_COLOR")
     if form == "auto":
         form = "console" if out.isatty() else "json"
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=colors)]
         if form == "console"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

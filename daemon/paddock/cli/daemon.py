@@ -34,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
     from paddock.logs import configure_logs
 
     settings = settings_of(options)
-    configure_logs(settings.log_level, settings.log_format)
+    colors = not getattr(options, "no_color", False)
+    configure_logs(settings.log_level, settings.log_format, colors=colors)
     asyncio.run(service.run(settings, os.environ))
     return 0
 
