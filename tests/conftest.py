@@ -22,6 +22,14 @@ _PROGRAMS = pytest.StashKey[Programs | RuntimeError]()
 _Provided = TypeVar("_Provided")
 
 
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--update-golden`, for a person to read the diff of."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks as `integration` whatever uses a real Ollama."""
@@ -108,3 +116,16 @@ def registry(registry_programs: Programs, tmp_path: Path) -> Iterator[LoopbackRe
     """One private, empty registry, for one test."""
     with LoopbackRegistry(registry_programs, tmp_path / "registry") as server:
         yield server
+
+
+@pytest.fixture
+def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """Compares a text with the golden file of a name, or writes that file."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if pytestconfig.getoption("--update-golden"):
+            path.write_text(text + "\n", encoding="utf-8")
+        assert text + "\n" == path.read_text(encoding="utf-8")
+
+    return compare

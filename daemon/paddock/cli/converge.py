@@ -51,8 +51,7 @@ def plan(options: argparse.Namespace) -> int:
 async def _plan(settings: Settings, desired: Desired) -> Plan:
     world = World.to_read(settings.url, settings.models_path)
     try:
-        _, made = await look(world, desired, Memory())
-        return made
+        return (await look(world, desired, Memory())).plan
     finally:
         await world.close()
 

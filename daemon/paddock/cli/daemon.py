@@ -89,7 +89,7 @@ async def _look(settings: Settings) -> Mapping[str, Any]:
     desired = desire_of(settings)()
     world = World.to_read(settings.url, settings.models_path)
     try:
-        observed, plan = await look(world, desired, Memory())
+        desired, observed, plan = await look(world, desired, Memory())
     finally:
         await world.close()
     return summarize(Cycle(desired, observed.at, observed, plan)).to_json()

@@ -47,16 +47,15 @@ def fail(reason: str, message: str, exit_code: int, output: str) -> None:
 
 def plan_text(plan: Document, models: int, *, verbose: bool) -> str:
     """One line a model, its actions below it if wanted, and the count."""
+    actions = _by_model(plan["actions"])
+    rows = {name: _plan_row(name, planned) for name, planned in actions.items()}
+    rows |= {w["name"]: _reasoned_row(w["symbol"], w) for w in plan["waiting"]}
+    rows |= {b["name"]: _reasoned_row("!", b) for b in plan["blocked"]}
     lines: list[str] = []
-    rows = [_plan_row(name, actions) for name, actions in _by_model(plan["actions"])]
-    rows += [(w["symbol"], w["name"], w["message"], w["reason"], "") for w in plan["waiting"]]
-    rows += [("!", b["name"], b["message"], b["reason"], "") for b in plan["blocked"]]
-    rows.sort(key=lambda row: row[1])
-    for row, line in zip(rows, table(rows), strict=True):
+    for name, line in zip(sorted(rows), table([rows[n] for n in sorted(rows)]), strict=True):
         lines.append(line)
-        if verbose:
-            actions = [a for a in plan["actions"] if a["name"] == row[1]]
-            lines += [f"    {a['action']}: {a['message']} ({a['reason']})" for a in actions]
+        told = actions.get(name, []) if verbose else []
+        lines += [f"    {a['action']}: {a['message']} ({a['reason']})" for a in told]
     return "\n".join([*lines, plancount(plan, models)])
 
 
@@ -64,11 +63,16 @@ def plancount(plan: Document, models: int) -> str:
     """The last line of a plan."""
     found = plan["summary"]
     if not any(found.values()):
-        return f"No changes. {count(models, 'model')} match {plan['file']}."
+        return _no_changes(models, plan["file"])
     return (
         f"Plan: {found['add']} to add, {found['change']} to change, "
         f"{found['remove']} to remove, {found['blocked']} blocked."
     )
+
+
+def _no_changes(models: int, file: str) -> str:
+    verb = "matches" if models == 1 else "match"
+    return f"No changes. {count(models, 'model')} {verb} {file}."
 
 
 def outcome_line(outcome: Document) -> str:
@@ -90,7 +94,7 @@ def applied_text(outcomes: Sequence[Document], status: Document) -> str:
     lines = [f"! {m['name']}: {ready(m)['message']} ({ready(m)['reason']})" for m in unready]
     done = sum(outcome["result"] == "done" for outcome in outcomes)
     if not outcomes and not unready:
-        lines.append(f"No changes. {count(len(models), 'model')} match {status['file']}.")
+        lines.append(_no_changes(len(models), status["file"]))
     else:
         what = f"Applied {count(done, 'action')}: {len(models) - len(unready)} of "
         lines.append(f"{what}{count(len(models), 'model')} ready.")
@@ -133,7 +137,7 @@ def ready(document: Document) -> Document:
 def human(size_bytes: int) -> str:
     """A size as people read it, in powers of 1000 as Ollama prints it."""
     size, unit = float(size_bytes), 0
-    while size >= 1000 and unit < len(_UNITS) - 1:
+    while size >= 999.95 and unit < len(_UNITS) - 1:
         size, unit = size / 1000, unit + 1
     return f"{size_bytes} B" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
 
@@ -146,20 +150,23 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _by_model(actions: Sequence[Document]) -> list[tuple[str, list[Document]]]:
+def _by_model(actions: Sequence[Document]) -> dict[str, list[Document]]:
     found: dict[str, list[Document]] = {}
     for action in actions:
         found.setdefault(action["name"], []).append(action)
-    return list(found.items())
+    return found
+
+
+def _reasoned_row(symbol: str, found: Document) -> tuple[str, ...]:
+    return symbol, found["name"], found["message"], found["reason"], ""
 
 
 def _plan_row(name: str, actions: list[Document]) -> tuple[str, ...]:
-    first = actions[0]
-    told = [a["message"] for a in actions if a["action"] != "WriteBlob"]
-    what = ", ".join(told or [first["message"]])
+    told = [a for a in actions if a["action"] != "WriteBlob"] or actions[:1]
+    what = ", ".join(action["message"] for action in told)
     if any(a["action"] in {"PullModel", "HashSource", "ProbeModel"} for a in actions):
         what += " (the rest known after apply)"
-    return first["symbol"], name, what, first["reason"], _bytes(actions)
+    return told[0]["symbol"], name, what, told[0]["reason"], _bytes(actions)
 
 
 def _bytes(actions: list[Document]) -> str:
@@ -179,4 +186,5 @@ def _memory(model: Document) -> str:
 
 
 def count(number: int, noun: str) -> str:
+    """A number of things, in words: `1 model`, `2 models`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -17,6 +17,7 @@ from paddock.core.gguf import Facts
 from paddock.core.manifest import Manifest
 from paddock.core.names import Name
 from paddock.core.observed import ProbeAnswer, SourceFact, SourceFile, SourceMissing, Unknown
+from paddock.core.ownership import DIFFERS, is_foreign, is_marked, not_owned
 from paddock.core.plan import Blocked, HashSource, ProbeModel, PullModel
 from paddock.core.view import View
 
@@ -30,6 +31,13 @@ class Pending:
     action: PullModel | HashSource | ProbeModel | None = None
     size_bytes: int = 0
 
+
+# What a model that is not ours would have to be changed for.
+_FOREIGN = {
+    "NotPulled": "shall be pulled anew",
+    "DigestChanged": "has another digest than the file pins",
+    "BlobsMissing": "lacks some of its blobs",
+}
 
 Composed: TypeAlias = Composition | Pending | Blocked
 
@@ -72,41 +80,66 @@ class Composer:
         source, facts = usable
         size = source.stat.size_bytes
         if source.digest is None:
-            return Pending("SourceNew", "", _hash(model.name, path, source), size)
+            if self._differs_in_size(model.name, size):
+                return not_owned(model.name, model.name, DIFFERS)
+            hashing = _hash(model.name, path, source, is_new=not is_marked(model.name, self.view))
+            return Pending(hashing.reason, "", hashing, size)
         key = probe_key(facts.stub_digest, None, model.overrides)
         answer = self.view.observed.probes.get(key)
         if answer is None:
             return Pending("NotProbed", "", _probe(model, key, facts.stub, None), size)
         return from_file(source, facts, source.digest, answer)
 
+    def _differs_in_size(self, name: Name, size: int) -> bool:
+        """Whether a model of others cannot be equal: known without reading a file."""
+        manifest = self.view.manifest(name)
+        if manifest is None or not is_foreign(name, self.view):
+            return False
+        sizes = {d.size_bytes for d in manifest.layers if d.digest == manifest.model_digest}
+        return size not in sizes
+
     def _from_registry(self, model: DesiredModel, source: FromRegistry) -> Composed:
-        found = self._pulled(model.name, source)
+        if self._is_taken(source.reference):
+            what = f"its source {source.reference} is declared as something else"
+            return Blocked(model.name, "SourceTaken", f"{what}; rename that model")
+        found = self._pulled(model, source)
         if found is None:
-            return Pending("NotPulled", "", _pull(model.name, source, "NotPulled"))
+            return self._pull(model, source, "NotPulled")
         manifest, digests = found
         if source.digest is not None and source.digest not in digests:
-            return Pending("DigestChanged", "", _pull(model.name, source, "DigestChanged"))
-        if self._lacks_blobs(manifest):
-            return Pending("BlobsMissing", "", _pull(model.name, source, "BlobsMissing"))
-        if source.reference == model.name and not model.overrides:
-            return from_manifest(manifest, stands=True)
-        return self._derive(model, from_manifest(manifest))
+            return self._pull(model, source, "DigestChanged")
+        base = from_manifest(manifest, stands=_stands(model, source))
+        composed = base if base.stands else self._derive(model, base)
+        needed = composed if isinstance(composed, Composition) else base
+        if needed.lost(self.view.has):
+            return self._pull(model, source, "BlobsMissing")
+        return composed
+
+    def _is_taken(self, reference: Name) -> bool:
+        """Whether the file wants another model where the pulled one has to be."""
+        declared = self.desired.models.get(reference)
+        if declared is None:
+            return False
+        source = declared.source
+        return not isinstance(source, FromRegistry) or source.reference != reference
 
     def _pulled(
-        self, name: Name, source: FromRegistry
+        self, model: DesiredModel, source: FromRegistry
     ) -> tuple[Manifest, frozenset[Digest]] | None:
         """The registry's manifest: as the ledger keeps it where ours has taken its place."""
+        ours = source.reference == model.name and bool(model.overrides)
+        if not ours and not is_marked(source.reference, self.view):
+            return manifest_of(self.view, source.reference)
         record = self.view.ledger.pulled.get(source.reference)
-        overridden = source.reference == name and bool(self.desired.models[name].overrides)
-        if record is not None and overridden:
-            return record.manifest, frozenset({record.digest})
-        present = manifest_of(self.view, source.reference)
-        if present is None or overridden:
+        if record is None or _stands(model, source):
             return None
-        return present
+        return record.manifest, frozenset({record.digest})
 
-    def _lacks_blobs(self, manifest: Manifest) -> bool:
-        return not all(map(self.view.has, manifest.digests))
+    def _pull(self, model: DesiredModel, source: FromRegistry, reason: str) -> Pending | Blocked:
+        """A pull overwrites without asking (ollama:server/images.go PullModel)."""
+        if is_foreign(source.reference, self.view):
+            return not_owned(model.name, source.reference, _FOREIGN[reason])
+        return Pending(reason, "", _pull(model.name, source, reason))
 
     def _base(self, model: DesiredModel, base: Name) -> Composed:
         declared = self.desired.models.get(base)
@@ -116,7 +149,7 @@ class Composer:
         if found is None:
             what = f"its base {base} is not installed and not declared"
             return Blocked(model.name, "BaseMissing", f"{what}; declare it, or pull it")
-        if self._lacks_blobs(found[0]):
+        if from_manifest(found[0]).lost(self.view.has):
             what = f"its base {base} lacks blobs; pull or create it again"
             return Blocked(model.name, "BaseBroken", what)
         return from_manifest(found[0])
@@ -124,9 +157,9 @@ class Composer:
     def _derive(self, model: DesiredModel, base: Composed) -> Composed:
         match base:
             case Pending():
-                return Pending("BaseNotReady", f"derive from {self._base_name(model)}")
+                return _base_not_ready(model)
             case Blocked():
-                return Blocked(model.name, "BaseBlocked", f"its base {base.name}: {base.message}")
+                return base if base.name == model.name else blocked_by(base, model.name)
             case Composition():
                 pass
             case _:
@@ -135,17 +168,18 @@ class Composer:
             return Composition(base.config, base.parts)
         facts = self._facts(base)
         if facts is None:
-            what = "the header of its base's GGUF cannot be read"
-            return Blocked(model.name, "BaseUnreadable", what)
+            return self._without_facts(model)
         key = probe_key(facts.stub_digest, base, model.overrides)
         answer: ProbeAnswer | None = self.view.observed.probes.get(key)
         if answer is None:
             return Pending("NotProbed", "", _probe(model, key, facts.stub, base))
         return derive(base, answer)
 
-    def _base_name(self, model: DesiredModel) -> Name:
-        source = model.source
-        return source.base if isinstance(source, FromModel) else model.name
+    def _without_facts(self, model: DesiredModel) -> Pending | Blocked:
+        """A header is read from the store: not before the base is in it."""
+        if isinstance(model.source, FromModel) and model.source.base not in self.view.manifests:
+            return _base_not_ready(model)
+        return Blocked(model.name, "BaseUnreadable", "the header of its base's GGUF cannot be read")
 
     def _facts(self, base: Composition) -> Facts | None:
         linked = [p.link for p in base.files if p.link is not None]
@@ -153,6 +187,23 @@ class Composer:
             return linked[-1].facts
         digest = base.model_digest
         return None if digest is None else self.view.observed.facts.get(digest)
+
+
+def _stands(model: DesiredModel, source: FromRegistry) -> bool:
+    """Whether the manifest shall be the registry's own."""
+    return source.reference == model.name and not model.overrides
+
+
+def _base_not_ready(model: DesiredModel) -> Pending:
+    base = model.source.base if isinstance(model.source, FromModel) else model.name
+    return Pending("BaseNotReady", f"derive from {base}")
+
+
+def blocked_by(base: Blocked, name: Name) -> Blocked:
+    """A model whose base is blocked; of several, the first one tells why."""
+    is_first = base.reason != "BaseBlocked"
+    why = f"its base {base.name}: {base.message}" if is_first else base.message
+    return Blocked(name, "BaseBlocked", why)
 
 
 def manifest_of(view: View, name: Name) -> tuple[Manifest, frozenset[Digest]] | None:
@@ -197,10 +248,14 @@ def _refusal(path: str, facts: Facts) -> tuple[str, str] | None:
     return None
 
 
-def _hash(name: Name, path: str, source: SourceFile) -> HashSource:
-    message = f"hash and link {path}"
+def _hash(name: Name, path: str, source: SourceFile, *, is_new: bool) -> HashSource:
     return HashSource(
-        name=name, reason="SourceNew", message=message, symbol="+", path=path, stat=source.stat
+        name=name,
+        reason="SourceNew" if is_new else "SourceChanged",
+        message=f"hash and link {path}" if is_new else f"hash {path}",
+        symbol="+",
+        path=path,
+        stat=source.stat,
     )
 
 

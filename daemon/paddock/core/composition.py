@@ -7,7 +7,7 @@ file (linked), or neither (it must be in the store already, as a pulled or share
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paddock.core.desired import Overrides
@@ -48,6 +48,11 @@ class Composition:
     def texts(self) -> tuple[Part, ...]:
         """The small layers."""
         return tuple(p for p in self.parts if p.descriptor.media_type not in FILE_TYPES)
+
+    def lost(self, has: Callable[[Digest], bool]) -> tuple[Part, ...]:
+        """The parts that are not ours to provide and that the store does not have."""
+        given = [p for p in self.all_parts if p.content is None and p.link is None]
+        return tuple(part for part in given if not has(part.descriptor.digest))
 
     def manifest(self, annotations: Mapping[str, str]) -> Manifest:
         """The manifest that names exactly these parts."""

@@ -104,6 +104,16 @@ class Status:
         }
 
 
+def conditions_of(
+    facts: Mapping[str, Fact], generation: str, at: datetime
+) -> tuple[Condition, ...]:
+    """Facts by type as conditions; what others worded (Ollama, the system) is put on one line."""
+    return tuple(
+        Condition(kind, status, reason, " ".join(message.split()), generation, at)
+        for kind, (status, reason, message) in facts.items()
+    )
+
+
 def condition(conditions: tuple[Condition, ...], kind: str) -> Condition:
     """The condition of a type. Raises KeyError where there is none."""
     for found in conditions:
@@ -132,7 +142,8 @@ def _dated(new: tuple[Condition, ...], old: tuple[Condition, ...]) -> tuple[Cond
 def _date(new: Condition, old: Condition | None) -> Condition:
     if old is None or old.status != new.status:
         return new
-    return replace(new, last_transition_time=old.last_transition_time)
+    at = min(new.last_transition_time, old.last_transition_time)  # clocks can be set back
+    return replace(new, last_transition_time=at)
 
 
 def rfc3339(at: datetime) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from paddock.core.access import Access
 from paddock.core.digest import Digest
 from paddock.core.keep_alive import KeepAlive
 from paddock.core.names import Name
@@ -89,13 +90,15 @@ class Residency:
 
 @dataclass(frozen=True, slots=True)
 class DesiredModel:
-    """One model as it shall be. `source` is None only where `state` is ABSENT."""
+    """One model as it shall be. `source` is None only where `state` is ABSENT. `access` None: for
+    whoever may open the socket."""
 
     name: Name
     state: State
     source: Source | None
     overrides: Overrides = Overrides()
     residency: Residency = Residency()
+    access: Access | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,9 @@ class Desired:
     @property
     def depth(self) -> int:
         """How many models deep a derivation goes."""
-        return max((len(self._bases(name)) for name in self.models), default=0)
+        return max((len(self.bases(name)) for name in self.models), default=0)
 
-    def _bases(self, name: Name) -> list[Name]:
+    def bases(self, name: Name) -> list[Name]:
         """The declared models that one is derived from, next first."""
         found: list[Name] = []
         source = self.models[name].source

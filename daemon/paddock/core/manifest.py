@@ -38,6 +38,7 @@ _IDENTITY_TYPES = FILE_TYPES | {TEMPLATE_TYPE, SYSTEM_TYPE, PARAMS_TYPE, MESSAGE
 NAME_MARK = "paddock.name"
 STORE_MARK = "paddock.store"
 GENERATION_MARK = "paddock.generation"
+_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Manifest:
         """Our counter, raised when a link was mended: other bytes, so that no cache of Ollama's
         that is keyed by the manifest's digest keeps what it saw through the broken link."""
         text = self.annotations.get(GENERATION_MARK, "0")
-        return int(text) if text.isdecimal() else 0
+        return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else 0
 
     def same_model(self, other: Manifest) -> bool:
         """Whether both answer alike: equal files, template, system, parameters, messages."""
@@ -94,14 +95,14 @@ class Manifest:
         document["layers"] = [_encode_descriptor(layer) for layer in self.layers]
         if self.annotations:
             document["annotations"] = dict(sorted(self.annotations.items()))
-        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest file. Raises InvalidManifest on anything that Ollama could not serve."""
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidManifest(f"manifest is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise InvalidManifest("manifest is not a JSON object")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
-from paddock.core.conditions import Condition, Fact, ModelStatus
+from paddock.core.conditions import Fact, ModelStatus, Truth, conditions_of
 from paddock.core.desired import (
     Desired,
     DesiredModel,
@@ -33,16 +33,32 @@ from paddock.core.observed import (
     Unknown,
 )
 from paddock.core.outcome import Failure
-from paddock.core.plan import Action, Blocked, LoadModel, Plan, SetKeepAlive, Waiting
+from paddock.core.plan import (
+    Action,
+    Blocked,
+    HashSource,
+    LoadModel,
+    Plan,
+    ProbeModel,
+    PullModel,
+    SetKeepAlive,
+    UnlinkBlob,
+    Waiting,
+)
 from paddock.core.view import View
 
-_RESIDENCY = (LoadModel, SetKeepAlive)
+# Actions that find something out, and those that leave the manifest as it is.
+_ASKING = (PullModel, HashSource, ProbeModel)
+_BESIDE = (LoadModel, SetKeepAlive, UnlinkBlob)
+
+_NOT_OBSERVED: Fact = ("Unknown", "NotObserved", "not looked at yet")
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
     """Everything that one reconcile knows at its end. `trouble` is what kept it from observing or
-    from acting at all; `spec_trouble` says that a newer file is invalid."""
+    from acting at all, `stalled` that this needs a person; `spec_trouble` says that a newer file is
+    invalid."""
 
     desired: Desired
     at: datetime
@@ -50,6 +66,7 @@ class Cycle:
     plan: Plan | None = None
     failures: Mapping[Name, Failure] = field(default_factory=dict)
     trouble: Unknown | None = None
+    stalled: bool = False
     spec_trouble: Unknown | None = None
 
 
@@ -63,17 +80,25 @@ class Index:
     blocked: Mapping[Name, Blocked]
     waiting: Mapping[Name, Waiting]
     runners: Mapping[Digest, Running]
+    loading: frozenset[Digest]
 
     @classmethod
     def of(cls, cycle: Cycle, view: View | None) -> Index:
         """Sort a cycle's plan and runners by what they belong to."""
         actions: defaultdict[Name, list[Action]] = defaultdict(list)
-        plan = cycle.plan
-        for action in () if plan is None else plan.actions:
+        plan = cycle.plan or Plan(cycle.desired.generation, cycle.desired.file, 0)
+        for action in plan.actions:
             actions[action.name].append(action)
-        blocked = {} if plan is None else {found.name: found for found in plan.blocked}
-        waiting = {} if plan is None else {found.name: found for found in plan.waiting}
-        return cls(cycle, view, actions, blocked, waiting, _runners(view))
+        blocked = {found.name: found for found in plan.blocked}
+        waiting = {found.name: found for found in plan.waiting}
+        loads = {action.name for action in plan.actions if isinstance(action, LoadModel)}
+        loading = frozenset(plan.made_of[name] for name in loads if name in plan.made_of)
+        return cls(cycle, view, actions, blocked, waiting, _runners(view), loading)
+
+    def rests(self, name: Name) -> bool:
+        """Whether the plan knows the model's GGUF, and does not want it loaded by any name."""
+        made_of = {} if self.cycle.plan is None else self.cycle.plan.made_of
+        return name in made_of and made_of[name] not in self.loading
 
 
 def _runners(view: View | None) -> Mapping[Digest, Running]:
@@ -100,7 +125,7 @@ def model_status(model: DesiredModel, index: Index) -> ModelStatus:
         loaded=running is not None,
         keep_alive=None if keep_alive is None else keep_alive.display,
         expires_at=None if running is None else running.expires_at,
-        conditions=tuple(Condition(kind, *fact, generation, at) for kind, fact in facts.items()),
+        conditions=conditions_of(facts, generation, at),
     )
 
 
@@ -130,7 +155,7 @@ def _facts(
             "SourceAvailable": _source_available(model, index),
             "BlobsPresent": _blobs_present(index.view, manifest),
             "ManifestCurrent": _manifest_current(model, index, manifest),
-            "Loaded": _loaded(model, running),
+            "Loaded": _loaded(model, index, running),
         }
     ready = _ready(model, stalled, reconciling, facts)
     return {"Ready": ready, "Reconciling": reconciling, "Stalled": stalled, **facts}
@@ -143,12 +168,16 @@ def _ready(
         if fact[0] == "True":
             return "False", fact[1], fact[2]
     for kind, fact in facts.items():
-        if fact[0] != "True" and not (kind == "Loaded" and not model.residency.preload):
-            return fact[0], fact[1], fact[2]
+        may_be_unloaded = not model.residency.preload or fact[1] == "Expired"
+        if fact[0] != "True" and not (kind == "Loaded" and may_be_unloaded):
+            return fact
     return "True", "AsDeclared", "as the file says"
 
 
 def _stalled(model: DesiredModel, index: Index) -> Fact:
+    trouble = index.cycle.trouble
+    if trouble is not None and index.cycle.stalled:
+        return "True", trouble.reason, trouble.message
     blocked, failure = index.blocked.get(model.name), index.cycle.failures.get(model.name)
     if blocked is not None:
         return "True", blocked.reason, blocked.message
@@ -159,6 +188,8 @@ def _stalled(model: DesiredModel, index: Index) -> Fact:
 
 def _reconciling(model: DesiredModel, index: Index) -> Fact:
     trouble, failure = index.cycle.trouble, index.cycle.failures.get(model.name)
+    if trouble is not None and index.cycle.stalled:
+        return "False", "Stalled", "waits for a person"
     if trouble is not None:
         return "True", trouble.reason, trouble.message
     if failure is not None and failure.next_at is not None:
@@ -177,7 +208,7 @@ def _reconciling(model: DesiredModel, index: Index) -> Fact:
 
 def _source_available(model: DesiredModel, index: Index) -> Fact:
     if index.view is None:
-        return "Unknown", "NotObserved", "not looked at yet"
+        return _NOT_OBSERVED
     match model.source:
         case FromFile(path):
             return _file_available(index.view, path)
@@ -206,12 +237,12 @@ def _file_available(view: View, path: str) -> Fact:
         case Unknown(reason, message):
             return "Unknown", reason, message
         case None:
-            return "Unknown", "NotObserved", "not looked at yet"
+            return _NOT_OBSERVED
 
 
 def _blobs_present(view: View | None, manifest: Manifest | None) -> Fact:
     if view is None:
-        return "Unknown", "NotObserved", "not looked at yet"
+        return _NOT_OBSERVED
     if manifest is None:
         return "False", "ManifestMissing", "no manifest yet"
     missing = sorted(digest for digest in manifest.digests if not view.has(digest))
@@ -222,14 +253,16 @@ def _blobs_present(view: View | None, manifest: Manifest | None) -> Fact:
 
 def _manifest_current(model: DesiredModel, index: Index, manifest: Manifest | None) -> Fact:
     if index.view is None:
-        return "Unknown", "NotObserved", "not looked at yet"
+        return _NOT_OBSERVED
     if manifest is None:
         return "False", "ManifestMissing", "no manifest yet"
-    store = [a for a in index.actions.get(model.name, []) if not isinstance(a, _RESIDENCY)]
+    undecided = index.blocked.get(model.name) or index.waiting.get(model.name)
+    if undecided is not None:
+        return "Unknown", undecided.reason, undecided.message
+    store = [a for a in index.actions.get(model.name, []) if not isinstance(a, _BESIDE)]
     if store:
-        return "False", store[-1].reason, store[-1].message
-    if model.name in index.blocked:
-        return "Unknown", index.blocked[model.name].reason, index.blocked[model.name].message
+        truth: Truth = "Unknown" if isinstance(store[-1], _ASKING) else "False"
+        return truth, store[-1].reason, store[-1].message
     return "True", "Current", "as composed from the file"
 
 
@@ -237,10 +270,18 @@ def _absent(manifest: Manifest | None) -> Fact:
     return ("True", "Absent", "not there") if manifest is None else ("False", "Present", "there")
 
 
-def _loaded(model: DesiredModel, running: Running | None) -> Fact:
+def _loaded(model: DesiredModel, index: Index, running: Running | None) -> Fact:
+    if index.view is None:
+        return _NOT_OBSERVED
+    unknown = index.view.observed.running
+    if isinstance(unknown, Unknown):
+        return "Unknown", unknown.reason, unknown.message
     if running is None:
-        preload = model.residency.preload
-        return "False", "NotLoaded" if preload else "NotWanted", "not in memory"
+        if not model.residency.preload:
+            return "False", "NotWanted", "not in memory"
+        if index.rests(model.name):
+            return "False", "Expired", "not in memory: its keep_alive has run out"
+        return "False", "NotLoaded", "not in memory"
     expiry = running.expires_at
     return "True", "Running", "for ever" if expiry is None else f"until {expiry:%H:%M:%S} UTC"
 

@@ -75,13 +75,14 @@ class WriteBlob(_Action):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkBlob(_Action):
     """Make `blobs/sha256-…` a link to `target`. `generation` is recorded first, so that the
-    manifest is written anew after a mended link even when we are killed between the two."""
+    manifest is written anew after a mended link even when we are killed between the two. It rises
+    with each attempt, so it does not make one attempt another action than the last."""
 
     rank: ClassVar[int] = 4
     digest: Digest
     target: str
     stat: FileStat
-    generation: int
+    generation: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +97,16 @@ class UnloadModel(_Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteManifest(_Action):
-    """Publish the model: every blob is there, the manifest is renamed into place."""
+    """Publish the model: every blob is there, the manifest is renamed into place. `needs` tells one
+    from another: the rest of `content` differs by the generation."""
 
     rank: ClassVar[int] = 6
-    content: bytes
-    digest: Digest
+    content: bytes = field(compare=False)
+    digest: Digest = field(compare=False)
     model_digest: Digest | None
     needs: frozenset[Digest]
     replaces: Digest | None
-    generation: int
+    generation: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,20 +7,23 @@ ledger does not hold is compared, and never changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from paddock.core.compose import Composer, Pending
+from paddock.core.compose import Composer, Pending, blocked_by
 from paddock.core.composition import Composition
-from paddock.core.desired import Desired, DesiredModel, State
+from paddock.core.desired import Desired, DesiredModel, FromModel, State
 from paddock.core.digest import Digest, short
-from paddock.core.names import Name
-from paddock.core.observed import Observed, Unknown
+from paddock.core.names import CaseConflict, Name, Spelling
+from paddock.core.observed import Observed, RegularBlob, Unknown
+from paddock.core.ownership import is_foreign, not_owned
 from paddock.core.plan import (
     Action,
     Blocked,
+    HashSource,
     Plan,
+    ProbeModel,
     PullModel,
     RemoveManifest,
     RemoveScratch,
@@ -29,9 +32,13 @@ from paddock.core.plan import (
     Waiting,
     WriteManifest,
 )
-from paddock.core.publish import not_owned, publish
+from paddock.core.publish import publish
 from paddock.core.residency import Want, plan_residency
+from paddock.core.unload import plan_unloads
 from paddock.core.view import View, view_of
+
+# No text layer of ours is larger.
+_TEXT_BYTES = 16 << 20
 
 
 def make_plan(desired: Desired, observed: Observed) -> Plan:
@@ -42,8 +49,9 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
         blocked = tuple(Blocked(n, view.reason, view.message) for n in sorted(desired.models))
         return Plan(desired.generation, desired.file, len(desired.models), blocked=blocked)
     planner = _Planner(desired, view)
-    for name in sorted(desired.models):
+    for name in sorted(desired.models, key=lambda name: (len(desired.bases(name)), name)):
         planner.add(desired.models[name])
+    planner.add_unloads()
     planner.add_residency()
     planner.add_leftovers()
     return planner.plan()
@@ -54,14 +62,17 @@ class _Planner:
     desired: Desired
     view: View
     actions: list[Action] = field(default_factory=list)
-    blocked: list[Blocked] = field(default_factory=list)
+    blocked: dict[Name, Blocked] = field(default_factory=dict)
+    asked: dict[object, Name] = field(default_factory=dict)
     waiting: list[Waiting] = field(default_factory=list)
     wants: list[Want] = field(default_factory=list)
     made_of: dict[Name, Digest] = field(default_factory=dict)
     composer: Composer = field(init=False)
+    spelling: Spelling = field(init=False)
 
     def __post_init__(self) -> None:
         self.composer = Composer(self.desired, self.view)
+        self.spelling = Spelling(self.view.manifests)
 
     def plan(self) -> Plan:
         return Plan(
@@ -69,108 +80,113 @@ class _Planner:
             file=self.desired.file,
             models=len(self.desired.models),
             actions=tuple(sorted(self.actions, key=lambda action: action.rank)),
-            blocked=tuple(self.blocked),
-            waiting=tuple(self.waiting),
+            blocked=tuple(self.blocked[name] for name in sorted(self.blocked)),
+            waiting=tuple(sorted(self.waiting, key=lambda waiting: waiting.name)),
             made_of=self.made_of,
         )
 
     def add(self, model: DesiredModel) -> None:
-        """Plan one model: what its store needs, and what memory shall hold."""
+        """Plan one model, after its bases: what its store needs, and what memory shall hold."""
         match model.state:
             case State.PRESENT:
-                self._add_present(model)
+                blocked = self._add_present(model)
             case State.ABSENT:
-                self._add_absent(model)
+                blocked = self._add_absent(model)
             case _:
                 assert_never(model.state)
+        if blocked is not None:
+            self.blocked[model.name] = blocked
 
-    def _add_present(self, model: DesiredModel) -> None:
-        name = model.name
-        composed = self.composer.compose(name)
+    def _add_present(self, model: DesiredModel) -> Blocked | None:
+        try:
+            self.spelling.respell(model.name)
+        except CaseConflict as error:
+            return Blocked(model.name, error.reason, error.message)
+        composed = self._of_blocked_base(model) or self.composer.compose(model.name)
         match composed:
             case Blocked():
-                self.blocked.append(composed)
+                return composed
             case Pending():
-                self._add_pending(name, composed)
+                return self._add_pending(model.name, composed)
             case Composition():
-                done = publish(name, composed, self.view)
-                if isinstance(done, Blocked):
-                    self.blocked.append(done)
-                    return
-                self.actions.extend(done)
-                self._want(model, composed)
+                return self._add_composed(model, composed)
             case _:
                 assert_never(composed)
 
-    def _add_pending(self, name: Name, pending: Pending) -> None:
+    def _of_blocked_base(self, model: DesiredModel) -> Blocked | None:
+        """A model is derived from its base as it is declared: not while that cannot be had."""
+        base = model.source.base if isinstance(model.source, FromModel) else None
+        blocked = None if base is None else self.blocked.get(base)
+        return None if blocked is None else blocked_by(blocked, model.name)
+
+    def _add_pending(self, name: Name, pending: Pending) -> Blocked | None:
+        """What one model has asked for, another one waits for: a file is hashed once."""
         action = pending.action
         exists = name in self.view.manifests
+        symbol = "~" if exists else "+"
+        if isinstance(action, PullModel) and self._overwrites(action):
+            return self._unsafe(name)
         if action is None:
             message = f"{pending.message} (known after apply)"
-            self.waiting.append(Waiting(name, pending.reason, message, "~" if exists else "+"))
-            return
-        if isinstance(action, PullModel) and self._is_foreign(action.reference):
-            self.blocked.append(not_owned(action.reference, "differs from the file", name))
-            return
+            self.waiting.append(Waiting(name, pending.reason, message, symbol))
+            return None
+        first = self.asked.setdefault(_question(action), name)
+        if first != name:
+            message = f"{action.message}, with {first}"
+            self.waiting.append(Waiting(name, pending.reason, message, symbol))
+            return None
         linked = 0 if exists else pending.size_bytes
-        self.actions.append(replace(action, symbol="~" if exists else "+", linked_bytes=linked))
+        self.actions.append(replace(action, symbol=symbol, linked_bytes=linked))
+        return None
 
-    def _is_foreign(self, name: Name) -> bool:
-        return name in self.view.manifests and name not in self.view.ledger.owned
+    def _overwrites(self, action: PullModel) -> bool:
+        return action.reference in self.view.manifests and not self.view.observed.complete
 
-    def _want(self, model: DesiredModel, composition: Composition) -> None:
+    def _add_composed(self, model: DesiredModel, composition: Composition) -> Blocked | None:
+        actions = publish(model.name, composition, self.view)
+        if isinstance(actions, Blocked):
+            return actions
+        if any(self._moves(action) for action in actions) and not self.view.observed.complete:
+            return self._unsafe(model.name)
+        self.actions.extend(actions)
         digest = composition.model_digest
         if digest is not None:
             self.made_of[model.name] = digest
             self.wants.append(Want(model.name, digest, model.residency))
+        return None
 
-    def _add_absent(self, model: DesiredModel) -> None:
+    def _moves(self, action: Action) -> bool:
+        """Whether a name leaves its GGUF, whose runner may have to be unloaded first."""
+        if not isinstance(action, WriteManifest) or action.replaces is None:
+            return False
+        found = self.view.manifest(action.name)
+        return found is None or found.model_digest != action.model_digest
+
+    def _add_absent(self, model: DesiredModel) -> Blocked | None:
         name = model.name
         found = self.view.manifests.get(name)
         if found is None:
-            return
-        if self._is_foreign(name):
-            self.blocked.append(not_owned(name, "the file says that it shall be absent", name))
-            return
-        self.actions.extend(self._unload_all(name))
+            return None
+        if is_foreign(name, self.view):
+            return not_owned(name, name, "shall be absent")
+        if not self.view.observed.complete:
+            return self._unsafe(name)
+        message = f"remove {name}"
         self.actions.append(
             RemoveManifest(
-                name=name,
-                reason="Absent",
-                message=f"remove {name}",
-                symbol="-",
-                digest=found.digest,
+                name=name, reason="Absent", message=message, symbol="-", digest=found.digest
             )
         )
+        return None
 
-    def _unload_all(self, name: Name) -> Iterator[UnloadModel]:
-        """Unload the model's runner, unless another name that stays has the same GGUF."""
-        running = self.view.observed.running
-        manifest = self.view.manifest(name)
-        if isinstance(running, Unknown) or manifest is None:
-            return
-        others = {n for n in self._same_gguf(manifest.model_digest) if n != name}
-        if any(not self._goes(other) for other in others):
-            return
-        for runner in running:
-            if self.view.runner_digest(runner) == manifest.model_digest:
-                yield UnloadModel(
-                    name=name,
-                    reason="Absent",
-                    message=f"unload {name}",
-                    symbol="-",
-                    running=name,
-                    manifest_digest=runner.manifest_digest,
-                )
+    def _unsafe(self, name: Name) -> Blocked:
+        """Nothing destructive without a whole look."""
+        unknown = self.view.observed.unknowns[0]
+        return Blocked(name, unknown.reason, unknown.message)
 
-    def _same_gguf(self, digest: Digest | None) -> Iterator[Name]:
-        for name, found in self.view.manifests.items():
-            if found.manifest is not None and found.manifest.model_digest == digest:
-                yield name
-
-    def _goes(self, name: Name) -> bool:
-        model = self.desired.models.get(name)
-        return model is not None and model.state is State.ABSENT
+    def add_unloads(self) -> None:
+        """What must leave memory first."""
+        self.actions.extend(plan_unloads(self.actions, self.view))
 
     def add_residency(self) -> None:
         """What memory shall hold, for the models that will be there after this plan."""
@@ -184,7 +200,10 @@ class _Planner:
         self.actions.extend(plan_residency(self.wants, staying, observed.memory, observed.at))
 
     def add_leftovers(self) -> None:
-        """What a killed Paddock left behind, and blobs of ours that nothing names any more."""
+        """What a killed Paddock left behind, and blobs of ours that nothing names any more: only
+        with every part observed."""
+        if not self.view.observed.complete:
+            return
         for name in sorted(self.view.ledger.scratch):
             message = f"remove the scratch model {name}"
             self.actions.append(
@@ -202,12 +221,29 @@ class _Planner:
             )
 
     def _unnamed_blobs(self) -> Iterable[Digest]:
-        """Destructive: only with every part observed, and every manifest readable."""
-        if not self.view.observed.complete:
-            return []
+        """Of ours, only with every manifest readable: one that is not may name anything."""
         if any(found.manifest is None for found in self.view.manifests.values()):
             return []
         named = {d for m in self.view.manifests.values() if m.manifest for d in m.manifest.digests}
         needed = {d for a in self.actions if isinstance(a, WriteManifest) for d in a.needs}
-        ours = self.view.ledger.blobs.keys() & self.view.blobs.keys()
+        ours = {digest for digest in self.view.ledger.blobs if self._is_small_or_link(digest)}
         return sorted(ours - named - needed)
+
+    def _is_small_or_link(self, digest: Digest) -> bool:
+        """A large file in the place of our link was pulled by somebody, and is not ours."""
+        blob = self.view.blobs.get(digest)
+        if isinstance(blob, RegularBlob):
+            return blob.size_bytes <= _TEXT_BYTES
+        return blob is not None
+
+
+def _question(action: PullModel | HashSource | ProbeModel) -> object:
+    match action:
+        case PullModel(reference=reference):
+            return reference
+        case HashSource(stat=stat):
+            return stat
+        case ProbeModel(key=key):
+            return key
+        case _:
+            assert_never(action)

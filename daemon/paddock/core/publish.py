@@ -1,8 +1,7 @@
 """From a model's composition to the actions that put it into the store.
 
-Pure. Blobs first, then the manifest; a runner of another GGUF under the same name goes before the
-manifest changes, because afterwards no name reaches it (ollama:server/sched.go keys runners by blob
-path). A mended link raises the manifest's generation.
+Pure. Blobs first, then the manifest. A mended link raises the manifest's generation. A model that
+is there and not ours is compared, and never changed.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from paddock.core.composition import Composition, Part
-from paddock.core.digest import digest_of, short
+from paddock.core.digest import Digest, digest_of, short
 from paddock.core.manifest import GENERATION_MARK, NAME_MARK, STORE_MARK, Manifest
 from paddock.core.names import Name
 from paddock.core.observed import LinkBlob as Link
-from paddock.core.observed import ManifestFile, Owned, RegularBlob, SourceFile, Unknown
-from paddock.core.plan import Action, Blocked, LinkBlob, UnloadModel, WriteBlob, WriteManifest
+from paddock.core.observed import ManifestFile, Owned, RegularBlob
+from paddock.core.ownership import DIFFERS, is_foreign, is_marked, not_owned
+from paddock.core.plan import Action, Blocked, LinkBlob, WriteBlob, WriteManifest
 from paddock.core.view import View
 
 
@@ -24,39 +24,32 @@ def publish(name: Name, composition: Composition, view: View) -> list[Action] | 
     found = view.manifests.get(name)
     if composition.stands:
         return []
-    if found is not None and name not in view.ledger.owned:
+    if found is not None and is_foreign(name, view):
         return _compare(name, composition, found, view)
     symbol = "+" if found is None else "~"
-    lost = [p for p in composition.all_parts if _is_lost(p, view)]
-    if lost:
+    if lost := composition.lost(view.has):
         what = f"{name} needs {short(lost[0].descriptor.digest)}, which the store lacks"
         return Blocked(name, "BlobsMissing", f"{what}; pull or create its base again")
-    links = [p for p in composition.parts if p.link and _needs_link(p, p.link, view)]
+    links = [p for p in composition.parts if p.link and _needs_link(p.descriptor.digest, view)]
     generation = view.ledger.owned.get(name, Owned()).generation
-    if links and found is not None:
+    if links and name in view.ledger.owned:
         generation += 1
     actions: list[Action] = [*_write_blobs(name, composition, view, symbol)]
     actions += (_link_blob(name, p, view, symbol, generation) for p in links)
     content = composition.manifest(_marks(name, view, generation)).encode()
     if found is None or digest_of(content) != found.digest:
-        actions += _unload_old(name, composition, found, view, symbol)
-        actions.append(_write_manifest(name, composition, content, found, symbol, generation))
+        reason = _manifest_reason(name, composition.manifest({}), generation, view)
+        actions.append(_write_manifest(name, composition, content, found, reason, generation))
     return actions
-
-
-def not_owned(present: Name, why: str, name: Name) -> Blocked:
-    """A model that is there, was not made by Paddock, and is not as declared."""
-    what = f"{present} exists and was not made by paddock, and {why}"
-    return Blocked(name, "NotOwned", f"{what}; claim it with: paddock adopt {present}")
 
 
 def _compare(
     name: Name, composition: Composition, found: ManifestFile, view: View
 ) -> list[Action] | Blocked:
     if found.manifest is None or not composition.manifest({}).same_model(found.manifest):
-        return not_owned(name, "it differs from what the file declares", name)
+        return not_owned(name, name, DIFFERS)
     if not all(map(view.has, found.manifest.digests)):
-        return not_owned(name, "some of its blobs are missing", name)
+        return not_owned(name, name, "lacks some of its blobs")
     return []
 
 
@@ -65,28 +58,23 @@ def _marks(name: Name, view: View, generation: int) -> dict[str, str]:
     return {NAME_MARK: name.full, STORE_MARK: store_id, GENERATION_MARK: str(generation)}
 
 
-def _is_lost(part: Part, view: View) -> bool:
-    ours_to_give = part.content is not None or part.link is not None
-    return not ours_to_give and not view.has(part.descriptor.digest)
-
-
-def _needs_link(part: Part, source: SourceFile, view: View) -> bool:
-    """A real file with that digest is as good; a link to elsewhere stays where a model of others
-    needs it and it can be read."""
-    match view.blobs.get(part.descriptor.digest):
+def _needs_link(digest: Digest, view: View) -> bool:
+    """A real file with that digest is as good, and so is a link to any declared file that has it; a
+    link to elsewhere stays where a model of others needs it."""
+    match view.blobs.get(digest):
         case None:
             return True
         case RegularBlob():
             return False
         case Link(target, ok):
-            if not ok or target == source.real_path:
-                return not ok
-            return not _is_named_by_others(part, view)
+            if not ok or target in view.files:
+                return not ok or view.files[target] != digest
+            return not _is_named_by_others(digest, view)
 
 
-def _is_named_by_others(part: Part, view: View) -> bool:
+def _is_named_by_others(digest: Digest, view: View) -> bool:
     return any(
-        found.manifest is not None and part.descriptor.digest in found.manifest.digests
+        found.manifest is not None and digest in found.manifest.digests
         for name, found in view.manifests.items()
         if name not in view.ledger.owned
     )
@@ -136,52 +124,33 @@ def _write_manifest(
     composition: Composition,
     content: bytes,
     found: ManifestFile | None,
-    symbol: str,
+    reason: str,
     generation: int,
 ) -> WriteManifest:
-    wanted = composition.manifest({})
     return WriteManifest(
         name=name,
-        reason=_manifest_reason(wanted, found, generation),
+        reason=reason,
         message="write its manifest",
-        symbol=symbol,
+        symbol="+" if found is None else "~",
         content=content,
         digest=digest_of(content),
-        model_digest=wanted.model_digest,
-        needs=wanted.digests,
+        model_digest=composition.model_digest,
+        needs=composition.manifest({}).digests,
         replaces=None if found is None else found.digest,
         generation=generation,
     )
 
 
-def _manifest_reason(wanted: Manifest, found: ManifestFile | None, generation: int) -> str:
-    if found is None:
+def _manifest_reason(name: Name, wanted: Manifest, generation: int, view: View) -> str:
+    if name not in view.manifests:
         return "ManifestMissing"
-    if found.manifest is None:
+    found = view.manifest(name)
+    if found is None:
         return "ManifestCorrupt"
-    if found.manifest.model_digest != wanted.model_digest:
+    if not is_marked(name, view):
+        return "ManifestForeign"
+    if found.model_digest != wanted.model_digest:
         return "SourceChanged"
-    if not wanted.same_model(found.manifest):
-        return "Edited" if STORE_MARK in found.manifest.annotations else "ManifestForeign"
-    if found.manifest.generation != generation:
+    if wanted.same_model(found) and found.generation != generation:
         return "LinkMended"
-    return "ManifestForeign" if STORE_MARK not in found.manifest.annotations else "Edited"
-
-
-def _unload_old(
-    name: Name, composition: Composition, found: ManifestFile | None, view: View, symbol: str
-) -> Iterator[UnloadModel]:
-    old = None if found is None or found.manifest is None else found.manifest.model_digest
-    running = view.observed.running
-    if old is None or old == composition.model_digest or isinstance(running, Unknown):
-        return
-    for runner in running:
-        if view.runner_digest(runner) == old:
-            yield UnloadModel(
-                name=name,
-                reason="SourceChanged",
-                message=f"unload {name}, whose file has changed",
-                symbol=symbol,
-                running=name,
-                manifest_digest=runner.manifest_digest,
-            )
+    return "Edited"

@@ -5,7 +5,15 @@ Pure. Decides nothing: it words what the planner decided and what the edges saw.
 
 from __future__ import annotations
 
-from paddock.core.conditions import Condition, Fact, ModelStatus, Status, Truth, condition
+from paddock.core.conditions import (
+    Condition,
+    Fact,
+    ModelStatus,
+    Status,
+    Truth,
+    condition,
+    conditions_of,
+)
 from paddock.core.model_status import Cycle, Index, model_status
 from paddock.core.view import View, view_of
 
@@ -25,29 +33,30 @@ def summarize(cycle: Cycle) -> Status:
 
 
 def _host(cycle: Cycle, models: tuple[ModelStatus, ...]) -> tuple[Condition, ...]:
-    facts = (
-        ("Ready", *_host_ready(cycle, models)),
-        ("Reconciling", *_host_reconciling(cycle, models)),
-        ("Stalled", *_host_stalled(cycle, models)),
-        ("OllamaReachable", *_host_reachable(cycle)),
-    )
-    return tuple(Condition(*fact, cycle.desired.generation, cycle.at) for fact in facts)
+    facts = {
+        "Ready": _host_ready(cycle, models),
+        "Reconciling": _host_reconciling(cycle, models),
+        "Stalled": _host_stalled(cycle, models),
+        "OllamaReachable": _host_reachable(cycle),
+    }
+    return conditions_of(facts, cycle.desired.generation, cycle.at)
 
 
 def _host_ready(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
     trouble = cycle.trouble or cycle.spec_trouble
     if trouble is not None:
         return "False", trouble.reason, trouble.message
-    unready = _names(models, "Ready", "False")
+    unready = _names(models, "Ready", "False") or _names(models, "Ready", "Unknown")
     if unready:
+        truth: Truth = "False" if _names(models, "Ready", "False") else "Unknown"
         what = f"{len(unready)} of {len(models)} models not ready: {_listed(unready)}"
-        return "False", "ModelsNotReady", what
+        return truth, "ModelsNotReady", what
     what = "1 model is" if len(models) == 1 else f"{len(models)} models are"
     return "True", "Converged", f"{what} as the file says"
 
 
 def _host_reconciling(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
-    if cycle.trouble is not None:
+    if cycle.trouble is not None and not cycle.stalled:
         return "True", cycle.trouble.reason, cycle.trouble.message
     busy = _names(models, "Reconciling", "True")
     return ("True", "Progressing", _listed(busy)) if busy else ("False", "Idle", "nothing to do")
@@ -56,6 +65,8 @@ def _host_reconciling(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
 def _host_stalled(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
     if cycle.spec_trouble is not None:
         return "True", cycle.spec_trouble.reason, cycle.spec_trouble.message
+    if cycle.trouble is not None and cycle.stalled:
+        return "True", cycle.trouble.reason, cycle.trouble.message
     stalled = _names(models, "Stalled", "True")
     if stalled:
         return "True", "ModelsStalled", _listed(stalled)

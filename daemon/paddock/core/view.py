@@ -11,17 +11,28 @@ from dataclasses import dataclass
 from paddock.core.digest import Digest
 from paddock.core.manifest import Manifest
 from paddock.core.names import Name, is_scratch
-from paddock.core.observed import Blob, Ledger, LinkBlob, ManifestFile, Observed, Running, Unknown
+from paddock.core.observed import (
+    Blob,
+    Ledger,
+    LinkBlob,
+    ManifestFile,
+    Observed,
+    Running,
+    SourceFile,
+    Unknown,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Observed, with its store and ledger at hand."""
+    """Observed, with its store and ledger at hand; `files` gives the digest of each declared source
+    that was hashed, by its real path."""
 
     observed: Observed
     manifests: Mapping[Name, ManifestFile]
     blobs: Mapping[Digest, Blob]
     ledger: Ledger
+    files: Mapping[str, Digest]
 
     def manifest(self, name: Name) -> Manifest | None:
         """The manifest of a name, where there is one that parses."""
@@ -35,11 +46,12 @@ class View:
 
     def runner_digest(self, running: Running) -> Digest | None:
         """The GGUF in memory behind a line of ps: ps gives only the digest of the manifest that it
-        was loaded by (ollama:server/routes.go PsHandler)."""
+        was loaded by (ollama:server/routes.go PsHandler), which may have been replaced since."""
         for found in self.manifests.values():
             if running.manifest_digest in found.digests and found.manifest is not None:
                 return found.manifest.model_digest
-        return self.ledger.runners.get(running.manifest_digest)
+        remembered = self.observed.memory.runners.get(running.manifest_digest)
+        return self.ledger.runners.get(running.manifest_digest, remembered)
 
 
 def view_of(observed: Observed) -> View | Unknown:
@@ -51,7 +63,12 @@ def view_of(observed: Observed) -> View | Unknown:
         return blobs
     if isinstance(ledger, Unknown):
         return ledger
-    return View(observed, manifests, blobs, ledger)
+    return View(observed, manifests, blobs, ledger, _files(observed))
+
+
+def _files(observed: Observed) -> Mapping[str, Digest]:
+    facts = [fact for fact in observed.sources.values() if isinstance(fact, SourceFile)]
+    return {fact.real_path: fact.digest for fact in facts if fact.digest is not None}
 
 
 def store_matches(view: View) -> bool | None:

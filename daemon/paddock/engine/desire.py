@@ -28,7 +28,8 @@ class Desire:
     def __call__(self) -> Desired:
         """What the file asks for. Raises SpecError, anew while the file stays invalid."""
         seen = self._fingerprint()
-        if self._outcome is None or seen != self._print:
+        # What made a file invalid may lie in one that is not known yet, such as a Modelfile.
+        if not isinstance(self._outcome, Desired) or seen != self._print:
             self._outcome = self._load()
             self._print = self._fingerprint()
         if isinstance(self._outcome, SpecError):
@@ -40,7 +41,7 @@ class Desire:
         try:
             loaded = load_spec(self.path, self._env)
         except SpecError as error:
-            self.files = (self.path,)
+            self.files = tuple(dict.fromkeys((self.path, *self.files)))
             return error
         self.files = loaded.files
         return resolve(loaded.spec, str(self.path))

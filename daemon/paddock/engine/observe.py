@@ -30,6 +30,7 @@ from paddock.core.observed import (
     SourceMissing,
     Unknown,
 )
+from paddock.core.respell import respell
 from paddock.edges import sources
 from paddock.edges.state import FileRecord
 from paddock.engine.world import World
@@ -38,16 +39,17 @@ from paddock.errors import OllamaUnreachable, PaddockError
 T = TypeVar("T")
 
 
-async def observe(world: World, desired: Desired, memory: Memory) -> Observed:
-    """One look at everything. Raises OllamaUnreachable."""
+async def observe(world: World, wish: Desired, memory: Memory) -> tuple[Desired, Observed]:
+    """One look at everything, and what is desired as the store spells its names. Raises
+    OllamaUnreachable."""
     version, disk = await asyncio.gather(
-        world.ollama.version(), asyncio.to_thread(_look_at_disk, world, desired)
+        world.ollama.version(), asyncio.to_thread(_look_at_disk, world, wish)
     )
     # After the manifests: a model that is made meanwhile is in the tags and not yet in them.
     tags, running = await asyncio.gather(
         _known(world.ollama.tags()), _known(world.ollama.running())
     )
-    return Observed(
+    return disk.desired, Observed(
         at=datetime.now(UTC),
         version=version,
         tags=tags,
@@ -73,6 +75,7 @@ async def _known(asked: Awaitable[T]) -> Known[T]:
 
 @dataclass(frozen=True, slots=True)
 class _Disk:
+    desired: Desired
     manifests: Known[Mapping[Name, ManifestFile]]
     blobs: Known[Mapping[Digest, Blob]]
     ledger: Known[Ledger]
@@ -80,11 +83,13 @@ class _Disk:
     facts: Mapping[Digest, Facts]
 
 
-def _look_at_disk(world: World, desired: Desired) -> _Disk:
+def _look_at_disk(world: World, wish: Desired) -> _Disk:
     manifests = _read(world.store.manifests)
+    desired = wish if isinstance(manifests, Unknown) else respell(wish, manifests)
     ledger = _read(world.state.ledger)
     paths = {m.source.path for m in desired.models.values() if isinstance(m.source, FromFile)}
     return _Disk(
+        desired=desired,
         manifests=manifests,
         blobs=_read(world.store.blobs),
         ledger=ledger,

@@ -11,8 +11,10 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from paddock.core.desired import Desired
+from paddock.core.digest import digest_of
 from paddock.core.failures import learn, runnable
 from paddock.core.model_status import Cycle
 from paddock.core.names import Name
@@ -43,27 +45,35 @@ class Recall:
     failures: Mapping[Name, Failure] = field(default_factory=dict)
 
 
-async def look(world: World, desired: Desired, memory: Memory) -> tuple[Observed, Plan]:
+class Look(NamedTuple):
+    """What was desired (in the store's spelling), seen and planned."""
+
+    desired: Desired
+    observed: Observed
+    plan: Plan
+
+
+async def look(world: World, wish: Desired, memory: Memory) -> Look:
     """Observe and plan. Raises OllamaUnreachable, and StoreError where the store is another's."""
-    observed = await observe(world, desired, memory)
+    desired, observed = await observe(world, wish, memory)
     world.store.check_exists()
     if _matches(observed) is False:
         # A model may have been made between our look at the folder and at the tags.
         await asyncio.sleep(SECOND_LOOK_S)
-        observed = await observe(world, desired, memory)
+        desired, observed = await observe(world, wish, memory)
         if _matches(observed) is False:
             raise store_mismatch(world)
-    return observed, make_plan(desired, observed)
+    return Look(desired, observed, make_plan(desired, observed))
 
 
 async def reconcile(
-    world: World, desired: Desired, recall: Recall, report: Report, publish: Publish
+    world: World, wish: Desired, recall: Recall, report: Report, publish: Publish
 ) -> tuple[Cycle, list[Outcome]]:
     """One cycle, to its end. `publish` is told how it stands after each look."""
     outcomes: list[Outcome] = []
     last: tuple[Action, ...] = ()
-    for _ in range(MAX_ROUNDS + desired.depth):
-        observed, plan = await look(world, desired, recall.memory)
+    for _ in range(MAX_ROUNDS + wish.depth):
+        desired, observed, plan = await look(world, wish, recall.memory)
         recall.memory = _remember(observed, plan)
         recall.failures = learn(recall.failures, plan, (), observed.at, 0.0)
         cycle = Cycle(desired, observed.at, observed, plan, recall.failures)
@@ -84,7 +94,7 @@ async def reconcile(
         )
         outcomes += done
         last = actions
-    observed, plan = await look(world, desired, recall.memory)
+    desired, observed, plan = await look(world, wish, recall.memory)
     return Cycle(desired, observed.at, observed, plan, recall.failures), outcomes
 
 
@@ -92,7 +102,9 @@ async def _apply(
     world: World, observed: Observed, actions: tuple[Action, ...], report: Report
 ) -> list[Outcome]:
     if _matches(observed) is None:
-        # An empty store proves nothing by what it lists: see a blob of ours appear in it.
+        # An empty store proves nothing by what it lists: see a blob of ours appear in it. One that
+        # a killed process left there would prove any server's.
+        world.store.remove_blob(digest_of(_PROOF))
         world.store.remove_blob(await prove_store(world, _PROOF))
     return await apply_plan(world, actions, report)
 

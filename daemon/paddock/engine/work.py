@@ -7,10 +7,12 @@ plans anew.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 
-from paddock.core.digest import short
+from paddock.core.digest import digest_of, short
+from paddock.core.manifest import parse_manifest
 from paddock.core.names import Name
 from paddock.core.observed import SourceMissing, Unknown
 from paddock.core.plan import (
@@ -24,7 +26,14 @@ from paddock.core.plan import (
 from paddock.edges import sources
 from paddock.edges.state import FileRecord
 from paddock.engine.world import World
-from paddock.errors import OllamaRefused, Retry, SourceError, StoreError
+from paddock.errors import (
+    InvalidManifest,
+    OllamaError,
+    OllamaUnreachable,
+    Retry,
+    SourceError,
+    StoreError,
+)
 
 # A file may change twice within one step of its clock: no state younger than this is trusted.
 RACY_S = 2.0
@@ -59,6 +68,8 @@ async def link_blob(world: World, action: LinkBlob) -> None:
     """Link a source that is still what was hashed, and make sure that Ollama sees it."""
     await asyncio.to_thread(_link, world, action)
     if not await world.ollama.has_blob(action.digest):
+        # Left there, it would look to us, who may see more than Ollama, as if all were well.
+        await asyncio.to_thread(world.store.remove_link, action.digest)
         what = f"Ollama cannot see {action.target} through {short(action.digest)}"
         hint = "let its user pass every folder on the way (a closed home folder is the usual cause)"
         raise StoreError(f"{what}; {hint}", reason="NotVisibleToOllama")
@@ -76,29 +87,51 @@ def _link(world: World, action: LinkBlob) -> None:
 
 
 async def write_manifest(world: World, action: WriteManifest) -> None:
-    """Publish a model, and make sure that Ollama can use it."""
-    await asyncio.to_thread(_publish, world, action)
-    for attempt in range(3):
+    """Publish a model, and make sure that Ollama can use it; else all is as it was before."""
+    before = await asyncio.to_thread(_publish, world, action)
+    try:
+        await _show(world, action.name)
+    except OllamaUnreachable:
+        raise
+    except OllamaError:
+        await _take_back(world, action, before)
+        raise
+
+
+async def _show(world: World, name: Name) -> None:
+    """Tried thrice: while another manifest is being removed, Ollama may fail to list any."""
+    for _ in range(2):
         try:
-            await world.ollama.capabilities(action.name)
-        except OllamaRefused:
-            # While another manifest is being removed, Ollama may fail to list any.
-            if attempt == 2:
-                raise
+            await world.ollama.capabilities(name)
+        except OllamaUnreachable:
+            raise
+        except OllamaError:
             await asyncio.sleep(0.1)
         else:
             return
+    await world.ollama.capabilities(name)
 
 
-def _publish(world: World, action: WriteManifest) -> None:
-    present = world.store.manifest_digest(action.name)
-    if present != action.replaces:
+def _publish(world: World, action: WriteManifest) -> bytes | None:
+    """The manifest's bytes before this."""
+    before = world.store.manifest_bytes(action.name)
+    if (None if before is None else digest_of(before)) != action.replaces:
         what = f"{action.name} was changed by somebody else just now"
         raise StoreError(what, reason="ManifestForeign", retry=Retry.BACKOFF)
     if action.model_digest is not None:
         world.state.record_runner(action.digest, action.model_digest)
     world.state.set_generation(action.name, action.generation)
     world.store.write_manifest(action.name, action.content, action.needs)
+    return before
+
+
+async def _take_back(world: World, action: WriteManifest, before: bytes | None) -> None:
+    if before is None:
+        await world.ollama.delete(action.name)
+        return
+    with contextlib.suppress(InvalidManifest, StoreError):
+        needs = parse_manifest(before).digests
+        await asyncio.to_thread(world.store.write_manifest, action.name, before, needs)
 
 
 async def remove_manifest(world: World, action: RemoveManifest) -> None:

@@ -20,7 +20,7 @@ from paddock.core.digest import Digest
 from paddock.core.names import Name
 from paddock.core.observed import Running, Tag
 from paddock.edges.ollama.answers import parse_running, parse_tags
-from paddock.edges.ollama.failures import translated
+from paddock.edges.ollama.failures import one_line, translated
 from paddock.errors import OllamaError, OllamaRefused, Retry
 
 if TYPE_CHECKING:
@@ -170,7 +170,11 @@ class Ollama:
         async with self._request("GET", route) as answer:
             if answer.status != 200:
                 raise await _refusal(answer, f"answer {route}")
-            return await answer.json(content_type=None)
+            try:
+                return await answer.json(content_type=None)
+            except ValueError as error:
+                what = f"{self.url} answers {route} with something that is not JSON"
+                raise OllamaError(f"{what}; is it an Ollama?", reason="NotOllama") from error
 
     @contextlib.asynccontextmanager
     async def _request(
@@ -187,7 +191,7 @@ class Ollama:
 
 
 async def _refusal(answer: aiohttp.ClientResponse, what: str) -> OllamaError:
-    text = (await answer.text())[:500]
+    text = one_line(await answer.text(errors="replace"))
     message = f"Ollama did not {what}: {answer.status} {text}"
     if 400 <= answer.status < 500:
         return OllamaRefused(message, status=answer.status)

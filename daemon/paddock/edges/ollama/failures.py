@@ -6,12 +6,16 @@ Translates once, at the edge: nobody above sees an error of aiohttp, httpx or th
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 from collections.abc import AsyncIterator
 
 import aiohttp
 
 from paddock.errors import OllamaError, OllamaRefused, OllamaUnreachable, PaddockError
+
+_TEXT_LENGTH = 400
 
 
 @contextlib.asynccontextmanager
@@ -36,10 +40,26 @@ async def translated(url: str, what: str) -> AsyncIterator[None]:
 
 def unreachable(url: str, error: Exception) -> OllamaUnreachable:
     """Nobody answers."""
-    cause = error.__cause__ or error
-    detail = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    what = f"Ollama does not answer at {url} ({detail})"
+    what = f"Ollama does not answer at {url} ({_why(error)})"
     return OllamaUnreachable(f"{what}; start it, or set --ollama-host")
+
+
+def one_line(text: str) -> str:
+    """What a server said, on one line and not at length: it may be a page of HTML. The end is kept:
+    Go's errors name the cause last."""
+    words = " ".join(text.split())
+    half = _TEXT_LENGTH // 2
+    return words if len(words) <= _TEXT_LENGTH else f"{words[:half]} … {words[-half:]}"
+
+
+def _why(error: BaseException) -> str:
+    """The system's own words where it has some: asyncio and anyio put addresses in their place."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in errno.errorcode:
+            return os.strerror(found.errno)
+        found = found.__cause__ or found.__context__
+    return one_line(str(error)) or type(error).__name__
 
 
 def _of_client(url: str, what: str, error: Exception) -> OllamaError | None:
@@ -55,7 +75,7 @@ def _of_client(url: str, what: str, error: Exception) -> OllamaError | None:
 
 
 def _of_response(what: str, status: int, text: str) -> OllamaError:
-    message = f"Ollama did not {what}: {text.strip()}"
+    message = f"Ollama did not {what}: {one_line(text)}"
     if 400 <= status < 500 and status not in (408, 429):
         return OllamaRefused(message, status=status)
     return OllamaError(message)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 MAX_SPEC_BYTES = 8 * 1024 * 1024
 MAX_TEMPLATE_BYTES = 1024 * 1024
+MAX_MODELFILE_BYTES = 1024 * 1024
 
 
 class FileProblem(Exception):

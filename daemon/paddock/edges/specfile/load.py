@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from paddock.core.digest import Digest
-from paddock.core.spec import VERSION, Defaults, GgufSource, ModelSpec, Spec
+from paddock.core.modelfile import read_modelfile
+from paddock.core.modelfile_syntax import ModelfileError
+from paddock.core.spec import VERSION, Defaults, GgufSource, ModelfileSource, ModelSpec, Spec
 from paddock.core.spec_check import cross_check, read_spec
+from paddock.core.spec_merge import over_modelfile
 from paddock.core.spec_problems import Loc, Problem, is_near, missing, where
 from paddock.edges.specfile.files import (
+    MAX_MODELFILE_BYTES,
     MAX_SPEC_BYTES,
     MAX_TEMPLATE_BYTES,
     FileProblem,
@@ -25,6 +29,7 @@ from paddock.edges.specfile.files import (
     read_regular,
     spec_files,
 )
+from paddock.edges.specfile.modelfiles import base_source
 from paddock.edges.specfile.nodes import Node, read_nodes
 from paddock.errors import Diagnostic, SpecError
 
@@ -36,7 +41,8 @@ class LoadedSpec:
     """A valid spec and where it came from.
 
     Paths in `spec` are absolute (links and `..` are as written), and each `template_file` was read
-    into `template`. `files` are all that were read, for watching; `digest` is of their bytes.
+    into `template`. What a Modelfile says is in its model: no ModelfileSource is left. `files` are
+    all that were read, for watching; `digest` is of their bytes.
     """
 
     spec: Spec
@@ -71,15 +77,16 @@ class _Loader:
     read: dict[Path, bytes] = field(default_factory=dict)
     owners: dict[Loc, _Document] = field(default_factory=dict)
     documents: list[_Document] = field(default_factory=list)
+    modelfiles: set[str] = field(default_factory=set)
 
     def load(self) -> LoadedSpec:
         for file in self._files():
             self._read_document(file)
         if self.documents and not self.diagnostics:
             self._require_models()
-        spec = self._merged()
+        spec = self._with_modelfiles(self._merged())
         for problem in cross_check(spec):
-            self._report(problem, self._owner(problem.loc))
+            self._report(self._as_written(problem), self._owner(problem.loc))
         spec = self._with_files(spec)
         if self.diagnostics:
             raise SpecError(tuple(dict.fromkeys(self.diagnostics)))
@@ -137,6 +144,42 @@ class _Loader:
             if self.owners["models", name] is document
         }
         return Spec(version=VERSION, defaults=(defaults or [Defaults()])[0], models=models)
+
+    def _with_modelfiles(self, spec: Spec) -> Spec:
+        """Returns the spec with what each Modelfile says in place of the source that names it."""
+        models = {
+            name: self._with_modelfile(name, model, spec) for name, model in spec.models.items()
+        }
+        return spec.model_copy(update={"models": models})
+
+    def _with_modelfile(self, name: str, model: ModelSpec, spec: Spec) -> ModelSpec:
+        if not isinstance(model.source, ModelfileSource):
+            return model
+        loc: Loc = ("models", name, "source", "modelfile")
+        file = self._absolute(loc, model.source.modelfile)
+        try:
+            self.read[file] = read_regular(file, MAX_MODELFILE_BYTES)
+            modelfile = read_modelfile(self.read[file])
+            declared = [other for other in spec.models if other != name]
+            source = base_source(modelfile, file.parent, home=self.home, declared=declared)
+        except FileProblem as error:
+            self._report(Problem(loc, f"{file}: {error.what}", error.hint), self._owner(loc))
+            return model
+        except ModelfileError as error:
+            for fault in error.faults:
+                what = f"{file}:{fault.line}: {fault.what}"
+                self._report(Problem(loc, what, fault.hint), self._owner(loc))
+            return model
+        self.modelfiles.add(name)
+        return over_modelfile(model, modelfile, source)
+
+    def _as_written(self, problem: Problem) -> Problem:
+        """A base that a Modelfile names stands in no `source: {model: ...}`."""
+        match problem.loc:
+            case ("models", str(name), "source", "model") if name in self.modelfiles:
+                return replace(problem, loc=("models", name, "source", "modelfile"))
+            case _:
+                return problem
 
     def _with_files(self, spec: Spec) -> Spec:
         """Returns the spec with absolute paths, and with the template files read."""

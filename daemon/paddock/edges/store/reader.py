@@ -77,8 +77,13 @@ class StoreReader:
 
     def manifest_digest(self, name: Name) -> Digest | None:
         """The digest of a manifest file as it is now; None where there is none."""
+        content = self.manifest_bytes(name)
+        return None if content is None else digest_of(content)
+
+    def manifest_bytes(self, name: Name) -> bytes | None:
+        """A manifest file as it is now; None where there is none."""
         try:
-            return digest_of(self.manifest_path(name).read_bytes())
+            return self.manifest_path(name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -90,6 +90,11 @@ class Store(StoreReader):
             path.unlink()
             sync_dir(path.parent)
 
+    def remove_link(self, digest: Digest) -> None:
+        """Remove a blob that is a link; one that is a file stays."""
+        if self.blob_path(digest).is_symlink():
+            self.remove_blob(digest)
+
     def make_state_dir(self) -> None:
         """Make `.paddock` and its folder for temporary files."""
         self._make_dirs(self._tmp_dir)

@@ -1,0 +1,67 @@
+"""What every Status holds to: Kubernetes' conventions for conditions, and our own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from paddock.core.conditions import Condition, Status
+
+HOST = ("Ready", "Reconciling", "Stalled", "OllamaReachable")
+PRESENT = (
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "SourceAvailable",
+    "BlobsPresent",
+    "ManifestCurrent",
+    "Loaded",
+)
+ABSENT = ("Ready", "Reconciling", "Stalled", "ManifestCurrent")
+# What is True only while something is not as it should be; all others are True when all is well.
+ABNORMAL = frozenset({"Reconciling", "Stalled"})
+_REASON = re.compile(r"[A-Z][A-Za-z0-9]*")
+
+
+def lint(status: Status, now: datetime) -> list[str]:
+    """The conventions that a status breaks, one line each."""
+    found = [f"host: {problem}" for problem in _all(status.conditions, now, [HOST])]
+    for model in status.models:
+        problems = _all(model.conditions, now, [PRESENT, ABSENT])
+        found += [f"{model.name}: {problem}" for problem in problems]
+    if status.ready and any(_ready(model.conditions) != "True" for model in status.models):
+        found.append("host: Ready, and a model is not")
+    return found
+
+
+def _all(
+    conditions: tuple[Condition, ...], now: datetime, kinds: list[tuple[str, ...]]
+) -> Iterator[str]:
+    if tuple(found.type for found in conditions) not in kinds:
+        yield f"has the conditions {[found.type for found in conditions]}"
+    for found in conditions:
+        yield from _one(found, now)
+    bad = [found for found in conditions if found.type in ABNORMAL and found.status == "True"]
+    if bad and _ready(conditions) != "False":
+        yield f"is Ready and {bad[0].type}"
+    if len(bad) > 1 and len({found.reason for found in bad}) == 1:
+        yield f"is Reconciling and Stalled for one reason, {bad[0].reason}"
+
+
+def _one(found: Condition, now: datetime) -> Iterator[str]:
+    where = found.type
+    if not _REASON.fullmatch(found.reason):
+        yield f"{where}: the reason {found.reason!r} is not CamelCase"
+    if not found.message or len(found.message.splitlines()) != 1:
+        yield f"{where}: the message {found.message!r} is not one line"
+    if found.last_transition_time > now or found.last_transition_time.tzinfo is not UTC:
+        yield f"{where}: changed at {found.last_transition_time}"
+    if not found.observed_generation:
+        yield f"{where}: has no generation"
+    if found.type in ABNORMAL and found.status == "Unknown":
+        yield f"{where}: is Unknown, and is computed"
+
+
+def _ready(conditions: tuple[Condition, ...]) -> str:
+    return next((found.status for found in conditions if found.type == "Ready"), "")
