@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from paddock.core.digest import Digest, digest_of
-from paddock.core.gguf_cursor import ByteOrder
+from paddock.core.gguf_cursor import ByteOrder, malformed
 from paddock.core.gguf_header import (
     ArrayInfo,
     Header,
@@ -89,18 +89,43 @@ class Facts:
             fields["stub"] = base64.b64decode(fields["stub"], validate=True)
             fields["left_out"] = tuple(fields["left_out"])
             found = cls(**fields)
+            _check_types(found)
             if digest_of(found.stub) != found.stub_digest:
                 raise ValueError("its stub is not what its digest says")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidGguf(f"unusable cached facts ({error}); read the file again") from error
         return found
 
 
 _KINDS = get_args(Kind)
+_TYPES = {
+    "byte_order": (str,),
+    "architecture": (str,),
+    "parameter_count": (int,),
+    "model_type": (str,),
+    "file_type": (str,),
+    "split_count": (int, type(None)),
+    "split_no": (int, type(None)),
+    "is_embedding": (bool,),
+    "needs_renderer": (bool,),
+    "has_chat_template": (bool,),
+    "context_length": (int, type(None)),
+    "embedding_length": (int, type(None)),
+}
+
+
+def _check_types(found: Facts) -> None:
+    wrong = [name for name, types in _TYPES.items() if type(getattr(found, name)) not in types]
+    if found.byte_order not in get_args(ByteOrder):
+        wrong.append("byte_order")
+    if not all(type(key) is str for key in found.left_out):
+        wrong.append("left_out")
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} cannot be that")
 
 
 def facts(header: Header) -> Facts:
-    """Returns the facts of a file with this header."""
+    """Returns the facts of a file with this header. Raises InvalidGguf."""
     architecture = _architecture(header)
     stub = make_stub(header)
     return Facts(
@@ -144,6 +169,8 @@ def _file_type(header: Header) -> str:
 def _architecture(header: Header) -> str:
     """Returns general.architecture, or `unknown` as `ollama:fs/gguf/metadata.go` does."""
     value = header.kv.get("general.architecture", "unknown")
+    if isinstance(value, LargeText):
+        malformed(f"general.architecture has {value.size_bytes} bytes")
     if not isinstance(value, str):
         return ""
     return printable(value)

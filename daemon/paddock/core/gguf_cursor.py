@@ -23,6 +23,9 @@ MAX_KEY_BYTES = 64 * 1024
 MAX_KEPT_BYTES = 4 << 20
 MAX_STRINGS = 8 << 20
 
+_OBJECT_BYTES = 64
+_MOST_CHAR_BYTES = 4
+
 
 class Cursor:
     """A position in the header, which only ever asks for bytes below `size_bytes`."""
@@ -57,10 +60,13 @@ class Cursor:
 
     def text(self, length: int) -> str:
         """Reads `length` bytes as text; bytes that are not UTF-8 come back as surrogates."""
-        self.count_kept(length)
         at = self._ensure(length)
         self.position += length
-        return self._window[at : at + length].decode("utf-8", "surrogateescape")
+        text = self._window[at : at + length].decode("utf-8", "surrogateescape")
+        # One character outside ASCII makes all of a text wider.
+        char_bytes = 1 if text.isascii() else _MOST_CHAR_BYTES
+        self.count_kept(_OBJECT_BYTES + char_bytes * len(text))
+        return text
 
     def skip(self, length: int) -> None:
         """Steps over `length` bytes without reading them."""
@@ -85,11 +91,11 @@ class Cursor:
             self.position = self._start + at
         self._check(self.position)
 
-    def count_kept(self, length: int) -> None:
-        """Counts bytes that stay in memory, and refuses the file that would fill it."""
-        self._kept_bytes += length
+    def count_kept(self, size_bytes: int) -> None:
+        """Counts memory that stays in use, and refuses the file that would fill it."""
+        self._kept_bytes += size_bytes
         if self._kept_bytes > MAX_KEPT_BYTES:
-            malformed(f"its metadata holds more than {MAX_KEPT_BYTES} bytes of keys and values")
+            malformed(f"its metadata takes more than {MAX_KEPT_BYTES} bytes of keys and values")
 
     def _ensure(self, length: int) -> int:
         """Makes the next `length` bytes lie in the window, and returns where."""

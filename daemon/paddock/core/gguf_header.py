@@ -27,7 +27,7 @@ from paddock.errors import InvalidGguf
 
 MAX_ARRAY_ITEMS = 64 << 20
 MAX_KEYS = 100_000
-MAX_TENSORS = 1_000_000
+MAX_TENSORS = 100_000
 MAX_DIMS = 4
 MAX_TEXT_BYTES = 64 * 1024
 MAX_KEPT_ITEMS = 64
@@ -37,6 +37,9 @@ MAX_ALIGNMENT = 1 << 20
 
 _SUPPORTED_VERSIONS = (2, 3)
 _MAX_INT64 = (1 << 63) - 1
+# What a key and its value take in memory beside their texts and items, and what an item takes.
+_ENTRY_BYTES = 384
+_ITEM_BYTES = 48
 _WHAT_BEGINS_SO = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
@@ -160,6 +163,7 @@ def _read_metadata(cursor: Cursor, count: int) -> tuple[dict[str, Value], dict[s
         key = cursor.text(cursor.length("the length of a key", MAX_KEY_BYTES))
         if key in kv:
             malformed(f"the key {key[:80]!a} is there twice")
+        cursor.count_kept(_ENTRY_BYTES)
         types[key] = _read_type(cursor)
         kv[key] = _read_value(cursor, types[key])
     return kv, types
@@ -196,7 +200,7 @@ def _read_array(cursor: Cursor) -> ArrayInfo:
     if count > MAX_KEPT_ITEMS or size_bytes > MAX_KEPT_ARRAY_BYTES:
         return ArrayInfo(kind, count, None)
     cursor.position = start
-    cursor.count_kept(size_bytes)
+    cursor.count_kept(count * _ITEM_BYTES)
     return ArrayInfo(kind, count, _read_items(cursor, kind, count))
 
 

@@ -24,15 +24,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import accumulate, islice
 
 from paddock.core.gguf_header import ArrayInfo, Header, LargeText, Scalar, Value, printable
 from paddock.core.gguf_tables import FORMATS, ValueType
 
 MAX_STUB_BYTES = 256 * 1024
+MAX_LEFT_OUT = 100
 
 _ALIGNMENT = 32
 _VALUES = 32
 _F32 = 0
+_SHOWN_CHARS = 200
 
 
 def make_stub(header: Header) -> bytes:
@@ -53,12 +56,16 @@ def make_stub(header: Header) -> bytes:
 
 
 def left_out(header: Header) -> tuple[str, ...]:
-    """Returns the keys that the stub lacks for their size, but for the tokenizer's arrays."""
-    return tuple(
-        printable(key)
+    """Returns the keys that the stub lacks for their size, but for the tokenizer's arrays.
+
+    At most MAX_LEFT_OUT of them, the long ones cut: they are shown and kept with the file's digest.
+    """
+    lacking = (
+        printable(key[:_SHOWN_CHARS])
         for key, entry in _kept(header)
         if not entry and not (key.startswith("tokenizer.") and _is_array(header.kv[key]))
     )
+    return tuple(islice(lacking, MAX_LEFT_OUT))
 
 
 def split_key(header: Header, key: str) -> Value | None:
@@ -83,23 +90,28 @@ def is_projector(header: Header) -> bool:
 
 
 def _kept(header: Header) -> Iterator[tuple[str, bytes]]:
-    """Yields each key that belongs in the stub and its entry, which is empty where too large."""
-    budget = MAX_STUB_BYTES - 1024
-    for key, value in header.kv.items():
-        if _belongs(header, key):
-            entry = _entry(key, header.types[key], value)
-            yield key, entry if len(entry) <= budget else b""
-            budget -= len(entry) if len(entry) <= budget else 0
+    """Yields each key that belongs in the stub and its entry, which is empty where too large.
+
+    The small ones come first where not all fit: what Ollama asks for is small, save the template.
+    """
+    entries = {
+        key: _entry(key, header.types[key], value)
+        for key, value in header.kv.items()
+        if _belongs(header, key)
+    }
+    by_size = sorted(entries, key=lambda key: len(entries[key]))
+    ends = accumulate(len(entries[key]) for key in by_size)
+    fits = {key: end <= MAX_STUB_BYTES - 1024 for key, end in zip(by_size, ends, strict=True)}
+    for key, entry in entries.items():
+        yield key, entry if fits[key] else b""
 
 
 def _belongs(header: Header, key: str) -> bool:
     """Leaves out what is about the file's own data, and the split keys of a file that is whole."""
     if key == "general.alignment" or key.endswith("split.tensors.count"):
         return False
-    count = split_key(header, "split.count")
-    is_part = type(count) is int and count > 1
     prefixes = ("split.", f"{header.kv.get('general.architecture')}.split.")
-    return is_part or not key.startswith(prefixes)
+    return _is_part(header) or not key.startswith(prefixes)
 
 
 def _tensor_name(header: Header) -> str:
@@ -107,7 +119,12 @@ def _tensor_name(header: Header) -> str:
     if is_projector(header):
         return "v.paddock"
     part = split_key(header, "split.no")
-    return f"mtp.paddock.{part if type(part) is int else 0}"
+    return f"mtp.paddock.{part if _is_part(header) and type(part) is int else 0}"
+
+
+def _is_part(header: Header) -> bool:
+    count = split_key(header, "split.count")
+    return type(count) is int and count > 1
 
 
 def _positive(header: Header, key: str) -> bool:
