@@ -22,7 +22,13 @@ MODELINES = [
 
 def test_there_are_examples() -> None:
     names = {path.name for path in EXAMPLES}
-    assert names >= {"minimal.yaml", "quickstart.yaml", "derived.yaml", "registry.yaml"}
+    assert names >= {
+        "minimal.yaml",
+        "quickstart.yaml",
+        "derived.yaml",
+        "registry.yaml",
+        "modelfile.yaml",
+    }
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

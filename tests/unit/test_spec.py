@@ -215,7 +215,7 @@ def test_an_absent_model_takes_no_defaults() -> None:
 def test_keys_of_later_versions_are_not_keys_of_this_one() -> None:
     for model, keys in LATER.items():
         assert not keys & set(model.model_fields)
-    assert not LATER_SOURCES & {"gguf", "registry", "model"}
+    assert not LATER_SOURCES & {"gguf", "registry", "model", "modelfile"}
     assert set(ModelSpec.model_fields) - set(Defaults.model_fields) == {"source", "state"}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from spec_texts import HEAD, complaints, write
 
-FORMS = "{gguf: PATH}, {registry: NAME} or {model: NAME}"
+FORMS = "{gguf: PATH}, {registry: NAME}, {model: NAME} or {modelfile: PATH}"
 LATER = "not supported by this version of paddock; remove it, or use a newer version"
 
 # Each row: the text of models.yaml, and what follows "models.yaml:" in each expected line.

@@ -159,12 +159,13 @@ class Ledger:
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What the polls before this one saw, by GGUF: `expires` the last expiry of each runner that
-    was judged, `loaded` the models that were loaded once since Paddock or Ollama started. Empty
-    for a single look."""
+    was judged, `loaded` the models that were loaded once since Paddock or Ollama started, `runners`
+    the GGUF behind the manifests that ps names. Empty for a single look."""
 
     polled_at: datetime | None = None
     expires: Mapping[Digest, datetime | None] = field(default_factory=dict)
     loaded: frozenset[tuple[Name, Digest]] = frozenset()
+    runners: Mapping[Digest, Digest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

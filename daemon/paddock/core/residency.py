@@ -62,10 +62,12 @@ def remember(
     now: datetime,
 ) -> Memory:
     """What the next poll has to know of this one."""
-    expires = {digest: runner.expires_at for runner, digest in running if digest is not None}
+    known = [(runner, digest) for runner, digest in running if digest is not None]
+    expires = {digest: runner.expires_at for runner, digest in known}
+    runners = {runner.manifest_digest: digest for runner, digest in known}
     loaded = {(name, digest) for name, digest in wants if digest in expires}
     kept = {digest: at for digest, at in memory.expires.items() if digest not in expires}
-    return Memory(now, kept | expires, memory.loaded | frozenset(loaded))
+    return Memory(now, kept | expires, memory.loaded | frozenset(loaded), runners)
 
 
 def _has_expired(want: Want, memory: Memory, now: datetime) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import assert_never
 
+from paddock.core.access import Access
 from paddock.core.desired import (
     Desired,
     DesiredModel,
@@ -25,7 +26,16 @@ from paddock.core.desired import (
 )
 from paddock.core.digest import digest_of, parse_digest
 from paddock.core.names import Name
-from paddock.core.spec import GgufSource, ModelSource, ModelSpec, RegistrySource, Spec
+from paddock.core.spec import (
+    AccessSpec,
+    GgufSource,
+    ModelfileSource,
+    ModelSource,
+    ModelSpec,
+    RegistrySource,
+    Spec,
+)
+from paddock.core.spec import Source as SourceSpec
 from paddock.core.spec_merge import with_defaults
 
 
@@ -53,10 +63,18 @@ def _model(name: Name, spec: ModelSpec) -> DesiredModel:
             license=tuple(spec.license or ()),
         ),
         residency=Residency(preload=bool(spec.preload), keep_alive=spec.keep_alive),
+        access=_access(spec.access),
     )
 
 
-def _source(source: GgufSource | RegistrySource | ModelSource | None) -> Source | None:
+def _access(access: AccessSpec | None) -> Access | None:
+    """The same rule in any order is one rule."""
+    if access is None:
+        return None
+    return Access(tuple(sorted({*access.users})), tuple(sorted({*access.groups})))
+
+
+def _source(source: SourceSpec | None) -> Source | None:
     match source:
         case GgufSource():
             return FromFile(source.gguf)
@@ -65,6 +83,8 @@ def _source(source: GgufSource | RegistrySource | ModelSource | None) -> Source 
             return FromRegistry(Name.parse(source.registry), digest, source.insecure)
         case ModelSource():
             return FromModel(Name.parse(source.model))
+        case ModelfileSource():
+            raise AssertionError("what a Modelfile asks for is in the spec once that is loaded")
         case None:
             return None
         case _:

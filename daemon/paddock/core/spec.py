@@ -8,6 +8,7 @@ are in `core/spec_check.py`. Opens no file: paths are text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
@@ -26,12 +27,14 @@ from pydantic import (
 from paddock.core.digest import Digest, parse_digest
 from paddock.core.keep_alive import KeepAlive
 from paddock.core.names import Name, is_scratch
-from paddock.core.parameters import Parameters, Texts
+from paddock.core.parameters import Parameters, Texts, one_or_many
 from paddock.errors import InvalidDigest, InvalidName
 
 VERSION = 1
+MAX_ID = 2**32 - 2  # the one above it means "no id" to the kernel
+_ACCOUNT = re.compile(r"[^\s:,/\x00-\x1f-][^\s:,/\x00-\x1f]*")
 SOURCE_ERROR = "paddock_source"
-SOURCE_KEYS = ("gguf", "registry", "model")
+SOURCE_KEYS = ("gguf", "registry", "model", "modelfile")
 
 
 def _check_name(text: str) -> str:
@@ -68,12 +71,32 @@ def _check_path(text: str) -> str:
     return text
 
 
+def _check_account(value: object) -> object:
+    if type(value) is int:
+        value = str(value)
+    if isinstance(value, str):
+        if value.isdecimal() and int(value) > MAX_ID:
+            raise ValueError(f"no id is larger than {MAX_ID}; write a name or a smaller number")
+        if not _ACCOUNT.fullmatch(value):
+            raise ValueError("is no name of a user or group; write a name or a numeric id")
+    return value
+
+
+def _one_or_many(value: object) -> object:
+    return (value,) if type(value) is int else one_or_many(value)
+
+
 def _wire(keep_alive: KeepAlive) -> int | float:
     return keep_alive.wire
 
 
 ModelName: TypeAlias = Annotated[str, AfterValidator(_check_name)]
 FilePath: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_path)]
+Accounts: TypeAlias = Annotated[
+    tuple[Annotated[str, BeforeValidator(_check_account, json_schema_input_type=str | int)], ...],
+    Field(strict=False),  # YAML gives lists; each item stays strict
+    BeforeValidator(_one_or_many, json_schema_input_type=str | int | list[str | int]),
+]
 KeepAliveValue: TypeAlias = Annotated[
     KeepAlive,
     PlainValidator(KeepAlive.parse, json_schema_input_type=str | int | float),
@@ -111,6 +134,16 @@ class ModelSource(_Strict):
     model: ModelName = Field(description="Name of the base model.")
 
 
+class ModelfileSource(_Strict):
+    """A Modelfile, as `ollama create` takes it: its FROM is the source, its other commands are
+    set where models.yaml sets nothing. Where the spec is loaded, that takes this one's place."""
+
+    modelfile: FilePath = Field(
+        description="Path of the Modelfile; relative to the file that holds it. Paths in the "
+        "Modelfile are relative to itself."
+    )
+
+
 def _source_tag(value: object) -> str | None:
     keys = value.keys() if isinstance(value, Mapping) else getattr(value, "__dict__", {}).keys()
     given = [key for key in SOURCE_KEYS if key in keys]
@@ -120,7 +153,8 @@ def _source_tag(value: object) -> str | None:
 Source: TypeAlias = Annotated[
     Annotated[GgufSource, Tag("<gguf>")]
     | Annotated[RegistrySource, Tag("<registry>")]
-    | Annotated[ModelSource, Tag("<model>")],
+    | Annotated[ModelSource, Tag("<model>")]
+    | Annotated[ModelfileSource, Tag("<modelfile>")],
     Discriminator(
         _source_tag, custom_error_type=SOURCE_ERROR, custom_error_message="not one source"
     ),
@@ -132,6 +166,13 @@ class Message(_Strict):
 
     role: Literal["system", "user", "assistant"] = Field(description="Who says it.")
     content: str = Field(description="What is said.")
+
+
+class AccessSpec(_Strict):
+    """Who may use a model through the socket; for everybody else it does not exist."""
+
+    users: Accounts = Field((), description="Users by name or numeric id; root always may.")
+    groups: Accounts = Field((), description="Groups by name or numeric id.")
 
 
 class Defaults(_Strict):
@@ -155,6 +196,10 @@ class Defaults(_Strict):
     preload: bool | None = Field(
         None, description="Load the model now, and keep it loaded unless keep_alive is finite."
     )
+    access: AccessSpec | None = Field(
+        None,
+        description="Who may use the model through the socket; without it, whoever may open that.",
+    )
     labels: Mapping[str, str | None] | None = Field(
         None, description="Words of your own, shown in status."
     )
@@ -173,7 +218,9 @@ class ModelSpec(Defaults):
     )
 
     source: Source | None = Field(
-        None, description="Where the model comes from: exactly one of gguf, registry and model."
+        None,
+        description="Where the model comes from: exactly one of gguf, registry, model and "
+        "modelfile.",
     )
     state: Literal["present", "absent"] = Field(
         "present", description="absent removes the model, if Paddock made it."

@@ -1,8 +1,9 @@
-"""Merging: what `defaults` give to each model.
+"""Merging: what `defaults`, and a Modelfile, give to each model.
 
 Owns the rules of precedence: `parameters` and `labels` merge by key, all else replaces, null
 clears; models of a registry take only policy from `defaults`; `preload: true` alone keeps a model
-for ever. Pure: a spec in, merged models out.
+for ever. A Modelfile's settings stand between: the model's own keys win over them, and they over
+`defaults`. Pure: a spec in, merged models out.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paddock.core.keep_alive import FOREVER, KeepAlive
-from paddock.core.spec import Defaults, ModelSpec, RegistrySource, Spec
+from paddock.core.modelfile import Modelfile
+from paddock.core.spec import Defaults, ModelSpec, RegistrySource, Source, Spec
 
-POLICY = frozenset({"keep_alive", "preload", "labels"})
+POLICY = frozenset({"access", "keep_alive", "preload", "labels"})
 _TEMPLATE = frozenset({"template", "template_file"})
 
 
@@ -40,6 +42,27 @@ def merge(model: ModelSpec, defaults: Defaults) -> MergedModel:
     update |= _by_key(model, defaults)
     update["keep_alive"] = _keep_alive(model, defaults)
     return MergedModel(model.model_copy(update=update), keep_alive_written=written)
+
+
+def over_modelfile(model: ModelSpec, modelfile: Modelfile, source: Source) -> ModelSpec:
+    """Returns a model as if all that its Modelfile says were written in models.yaml.
+
+    A key that the model writes wins, null included; parameters merge key by key.
+    """
+    written = set(model.model_fields_set)
+    if written & _TEMPLATE:
+        written |= _TEMPLATE
+    said: dict[str, object] = {
+        "template": modelfile.template,
+        "system": modelfile.system,
+        "parameters": modelfile.parameters,
+        "messages": modelfile.messages,
+        "license": modelfile.license,
+    }
+    update = {key: value for key, value in said.items() if value and key not in written}
+    if model.parameters is not None and modelfile.parameters is not None:
+        update["parameters"] = model.parameters.over(modelfile.parameters)
+    return model.model_copy(update={**update, "source": source})
 
 
 def _inherited(model: ModelSpec, defaults: Defaults) -> set[str]:

@@ -21,9 +21,11 @@ from paddock.core.parameters import OBSOLETE, Parameters
 from paddock.core.spec import (
     SOURCE_ERROR,
     SOURCE_KEYS,
+    AccessSpec,
     Defaults,
     GgufSource,
     Message,
+    ModelfileSource,
     ModelSource,
     ModelSpec,
     RegistrySource,
@@ -34,18 +36,20 @@ Loc: TypeAlias = tuple[str | int, ...]
 
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Spec: frozenset({"discover", "prune", "publish", "residency"}),
-    ModelSpec: frozenset({"access", "client_keep_alive", "priority", "schedule", "suspend"}),
-    Defaults: frozenset({"access", "client_keep_alive", "priority", "schedule", "suspend"}),
+    ModelSpec: frozenset({"client_keep_alive", "priority", "schedule", "suspend"}),
+    Defaults: frozenset({"client_keep_alive", "priority", "schedule", "suspend"}),
     GgufSource: frozenset({"adapters", "draft", "projector", "sha256"}),
 }
-LATER_SOURCES = frozenset({"huggingface", "modelfile"})
+LATER_SOURCES = frozenset({"huggingface"})
 
 _SOURCES: Mapping[str, type[BaseModel]] = {
     "gguf": GgufSource,
     "registry": RegistrySource,
     "model": ModelSource,
+    "modelfile": ModelfileSource,
 }
-SOURCE_FORMS = "{gguf: PATH}, {registry: NAME} or {model: NAME}"
+_PARTS: Mapping[str, type[BaseModel]] = {"access": AccessSpec, "parameters": Parameters}
+SOURCE_FORMS = "{gguf: PATH}, {registry: NAME}, {model: NAME} or {modelfile: PATH}"
 _WANTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -53,6 +57,11 @@ _WANTED = {
     "bool_type": "true or false",
     "model_type": "a mapping",
     "dict_type": "a mapping",
+}
+_LISTS = {
+    "messages": "a list of messages",
+    "users": "a list of users",
+    "groups": "a list of groups",
 }
 _PLAIN_PART = re.compile(r"[A-Za-z0-9_.:/@+-]+")
 _SHOWN_CHARS = 100
@@ -149,8 +158,8 @@ def _model_at(loc: Loc, tag: str) -> type[BaseModel]:
             return Spec
         case ("defaults",):
             return Defaults
-        case ("defaults", "parameters") | ("models", _, "parameters"):
-            return Parameters
+        case ("defaults", str(key)) | ("models", _, str(key)) if key in _PARTS:
+            return _PARTS[key]
         case ("defaults", "messages", _) | ("models", _, "messages", _):
             return Message
         case ("models", _, "source"):
@@ -204,7 +213,7 @@ def _bad_value(loc: Loc, item: ErrorDetails) -> Problem:
         return Problem(loc, what, _type_hint(loc, error_type, value))
     match error_type:
         case "tuple_type":
-            wanted = "a list of messages" if loc[-1] == "messages" else "text or a list of texts"
+            wanted = _LISTS.get(str(loc[-1]), "text or a list of texts")
             what, hint = f"must be {wanted}, not {kind(value)}", ""
         case "literal_error":
             allowed = re.findall(r"'([^']*)'", item["ctx"]["expected"])
@@ -267,6 +276,8 @@ def _mapping_hint(loc: Loc) -> str:
             return "write version: 1 and models:"
         case ("models",):
             return "write each model as NAME: {source: ...}, or models: {} for none"
+        case ("defaults", "access") | ("models", _, "access"):
+            return "write {users: [...], groups: [...]}"
         case ("models", _):
             return "write at least source: {gguf: PATH}"
         case _:
