@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from paddock.core.access import Peer, Policy
+from paddock.core.metrics import render
 from paddock.endpoint.framing import Head, parse_head
-from paddock.endpoint.ports import Admission, EndpointLimits
+from paddock.endpoint.ports import Admission, EndpointLimits, StreamCounts
 from paddock.endpoint.server import Endpoint
 from paddock.endpoint.socket import claim_socket
 
@@ -44,9 +46,14 @@ class ScriptedHost:
     is_healthy: bool = True
     admitted: list[str] = field(default_factory=list)
     cycles: int = 0
+    rules: Policy = field(default_factory=Policy)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    reconciling: asyncio.Event | None = None  # what a cycle waits for
+    models: list[dict[str, Any]] = field(default_factory=list)
 
     def status(self) -> Mapping[str, Any]:
-        return {"format_version": 1, "models": []}
+        return {"format_version": 1, "models": self.models}
 
     def plan(self) -> Mapping[str, Any] | None:
         return {"format_version": 1, "actions": []} if self.cycles else None
@@ -59,10 +66,39 @@ class ScriptedHost:
 
     async def reconcile(self) -> Mapping[str, Any]:
         self.cycles += 1
+        if self.reconciling is not None:
+            await self.reconciling.wait()
         return {"outcomes": [], "status": self.status()}
 
-    async def admit(self, model: str) -> Admission:
+    def wake(self) -> None:
+        self.cycles += 1
+
+    def happen(self, model: str | None, result: str = "True") -> None:
+        """Lets an event happen."""
+        self.log.append({"id": len(self.log) + 1, "model": model, "result": result})
+        self.news.set()
+        self.news = asyncio.Event()
+
+    async def events(self, after: int) -> Sequence[Mapping[str, Any]]:
+        while after == len(self.log):
+            await self.news.wait()
+        return self.log[after if after < len(self.log) else 0 :]
+
+    async def changed(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.news.wait()
+
+    async def policy(self) -> Policy:
+        return self.rules
+
+    def metrics(self, counts: StreamCounts) -> str:
+        return render([counts.first_byte])
+
+    async def admit(self, model: str, peer: Peer | None) -> Admission:
         self.admitted.append(model)
+        if not self.rules.sees_text(peer, model):
+            return Admission(model, "not_found", "", "", 0, None, client_keep_alive_allowed=False)
         return Admission(
             name=model,
             verdict=self.verdict,
@@ -195,3 +231,31 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], within_s: float) ->
             if found if isinstance(found, bool) else await found:
                 return
             await asyncio.sleep(0.05)
+
+
+async def fetch_as(
+    where: Path,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    uid: int,
+    groups: Sequence[int] = (),
+) -> Reply:
+    """Sends one request as another user, by curl; only root may."""
+    data = [] if body is None else ["-d", json.dumps(body)]
+    curl = await asyncio.create_subprocess_exec(
+        "curl", "-sS", "-i", "-X", method, "--unix-socket", _real(where), *data,
+        f"http://localhost{path}", user=uid, group=uid, extra_groups=[*groups],
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await curl.communicate()
+    assert curl.returncode == 0
+    head, _, answer = out.partition(b"\r\n\r\n")
+    parsed = parse_head(head)
+    return Reply(parsed.status, parsed, answer)
+
+
+def _real(where: Path) -> str:
+    """A path without links: the folder of a link may be closed to another user."""
+    return str(where.resolve())

@@ -7,37 +7,40 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from paddock.core.conditions import condition
-from paddock.core.desired import DesiredModel, State
-from paddock.core.names import Name
-from paddock.core.plan_json import plan_to_json
-from paddock.endpoint.ports import Admission
+from paddock.edges.accounts import user_id
+from paddock.endpoint.listener import listen_on, own_names
+from paddock.endpoint.ports import EndpointLimits
 from paddock.endpoint.server import Endpoint
 from paddock.endpoint.socket import claim_socket, default_socket_path
 from paddock.engine.desire import Desire
 from paddock.engine.loop import Loop
 from paddock.engine.triggers import spec_folders, watch
 from paddock.engine.world import World, this_process
-from paddock.errors import InvalidName
+from paddock.errors import SettingsError
+from paddock.host.cycles import MeasuredLoop
+from paddock.host.daemon import Daemon
+from paddock.host.metrics import Metrics
 from paddock.settings import Settings
 
 log = structlog.get_logger()
 
-NOT_READY_S = 2
 STORE_LOOK_S = 2.0
+SPARE_FILES = 512  # beside a connection to us and one to Ollama for each client
 
 
 async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     """Run until SIGTERM or SIGINT. Raises PaddockError when it cannot start."""
+    admins = _uids(settings.admins)
     desire = Desire(settings.spec_path, environ)
     desired = desire()
     socket_path = settings.socket or default_socket_path(environ, os.geteuid())
@@ -45,7 +48,11 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     await _wait_for_store(settings)
     world = World.to_write(settings.url, settings.models_path, holder)
     try:
-        loop = Loop(world, desire, desired, poll_s=min(settings.poll, settings.interval))
+        metrics = Metrics()
+        poll_s = min(settings.poll, settings.interval)
+        loop = MeasuredLoop(world, desire, desired, poll_s=poll_s, ended=metrics.cycle_ended)
+        allow_undeclared = settings.undeclared == "allow"
+        daemon = Daemon(loop, world, metrics=metrics, allow_undeclared=allow_undeclared)
         with claim_socket(
             socket_path,
             mode=settings.socket_mode,
@@ -54,14 +61,56 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
         ) as claim:
             log.info("started", file=str(desire.path), ollama=settings.url, socket=str(claim.path))
             async with _signals(loop.wake) as stop:
-                endpoint = Endpoint(Daemon(loop, world), settings.url)
-                await endpoint.start(claim.sock)
+                limits = limits_of(settings)
+                endpoint = Endpoint(daemon, settings.url, limits=limits, admins=admins)
+                await _start(endpoint, claim.sock, settings)
                 await _serve(loop, desire, world, stop)
                 log.info("stopping", drain_s=settings.drain)
                 await endpoint.stop(settings.drain)
     finally:
         await world.close()
     log.info("stopped")
+
+
+async def _start(endpoint: Endpoint, sock: socket.socket, settings: Settings) -> None:
+    """Serve on the socket, and on TCP what the settings allow there."""
+    open_files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = min(2 * settings.max_connections + SPARE_FILES, most)
+    if open_files < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
+    if settings.listen is not None:
+        host, port = settings.listen
+        public = listen_on(host, port)
+        await endpoint.start_public(public, own_names(host))
+        log.info("listening", host=host, port=public.getsockname()[1])
+    await endpoint.start(sock)
+
+
+def limits_of(settings: Settings) -> EndpointLimits:
+    """The limits of the socket, as they are set."""
+    return EndpointLimits(
+        max_body_bytes=settings.max_body,
+        max_buffered_bytes=settings.max_buffered,
+        max_streams=settings.max_streams,
+        max_streams_per_user=settings.max_streams_per_user,
+        max_connections=settings.max_connections,
+        max_connections_per_user=settings.max_connections_per_user,
+        max_followers=settings.max_followers,
+        max_wait_s=settings.max_wait,
+        header_s=settings.header_time,
+        body_s=settings.body_time,
+        first_answer_s=settings.answer_time,
+        upstream_idle_s=settings.idle_time,
+        client_stall_s=settings.stall_time,
+    )
+
+
+def _uids(names: tuple[str, ...]) -> frozenset[int]:
+    found = {name: int(name) if name.isdecimal() else user_id(name) for name in names}
+    unknown = [name for name, uid in found.items() if uid is None]
+    if unknown:
+        raise SettingsError(f"setting admins: no user is called {unknown[0]}; name one, or a uid")
+    return frozenset(uid for uid in found.values() if uid is not None)
 
 
 async def _wait_for_store(settings: Settings) -> None:
@@ -102,93 +151,6 @@ async def _signals(wake: asyncio.Event) -> AsyncIterator[asyncio.Event]:
     finally:
         for number in handlers:
             running.remove_signal_handler(number)
-
-
-class Daemon:
-    """What the endpoint may ask of the daemon (`endpoint/ports.py` Host)."""
-
-    def __init__(self, loop: Loop, world: World):
-        self._loop = loop
-        self._world = world
-
-    def status(self) -> Mapping[str, Any]:
-        """The status as JSON."""
-        return self._loop.status.to_json()
-
-    def plan(self) -> Mapping[str, Any] | None:
-        """The last plan as JSON."""
-        return None if self._loop.plan is None else plan_to_json(self._loop.plan)
-
-    def healthy(self) -> bool:
-        """Whether the loop lives: it ends only with the process."""
-        return True
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether the first cycle is done and Ollama answers."""
-        reachable = condition(self._loop.status.conditions, "OllamaReachable")
-        return reachable.status == "True" and self._loop.cycles > 0, reachable.message
-
-    async def reconcile(self) -> Mapping[str, Any]:
-        """Ask for a cycle and wait for its end."""
-        finished = await self._loop.ask()
-        outcomes = [outcome.to_json() for outcome in finished.outcomes]
-        return {"outcomes": outcomes, "status": finished.status.to_json()}
-
-    async def admit(self, model: str) -> Admission:
-        """Decide on one request: undeclared models are served as they are."""
-        try:
-            name = Name.parse_request(model)
-        except InvalidName:
-            return _as_it_is(model)
-        declared = self._declared(name)
-        if declared is None:
-            return _as_it_is(model)
-        if declared.state is State.ABSENT:
-            return _refused(model, "not_found", "Absent", f'model "{model}" is declared absent')
-        trouble = await asyncio.to_thread(self._trouble, declared)
-        if trouble is not None:
-            self._loop.wake.set()
-            return _refused(model, "not_ready", *trouble)
-        keep_alive = declared.residency.keep_alive
-        return Admission(
-            name=model,
-            verdict="serve",
-            reason="",
-            message="",
-            retry_after_s=0,
-            keep_alive=None if keep_alive is None else keep_alive.wire,
-            client_keep_alive_allowed=keep_alive is None,
-        )
-
-    def _declared(self, name: Name) -> DesiredModel | None:
-        models = self._loop.desired.models
-        found = models.get(name)
-        if found is None:
-            folded = name.folded
-            found = next((m for n, m in models.items() if n.folded == folded), None)
-        return found
-
-    def _trouble(self, model: DesiredModel) -> tuple[str, str] | None:
-        """Why a declared model cannot be served now: not made yet, or its link is broken."""
-        status = self._loop.status.model(model.name.display)
-        if status is None or status.digest is None:
-            return "NotReady", f"{model.name} is being made"
-        current = condition(status.conditions, "ManifestCurrent")
-        if current.status == "False":
-            return current.reason, f"{model.name} is being made: {current.message}"
-        if not self._world.store.has_blob(status.digest):
-            return "LinkBroken", f"{model.name}: its file is missing; it is being repaired"
-        return None
-
-
-def _as_it_is(model: str) -> Admission:
-    return Admission(model, "serve", "", "", 0, None, client_keep_alive_allowed=True)
-
-
-def _refused(model: str, verdict: Any, reason: str, message: str) -> Admission:
-    return Admission(
-        model, verdict, reason, message, NOT_READY_S, None, client_keep_alive_allowed=False
-    )
 
 
 def _now() -> str:

@@ -7,15 +7,17 @@ then the config file, then defaults. Reads the environment and that file; change
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
@@ -25,6 +27,8 @@ from paddock.errors import SettingsError
 
 CONFIG_FILE = Path("/etc/paddock/config.yaml")
 SPEC_FILE = Path("/etc/paddock/models.yaml")
+_SIZE = re.compile(r"([0-9]{1,9}) ?(|b|kib|mib|gib)", re.IGNORECASE)
+_SHIFTS = {"": 0, "b": 0, "kib": 10, "mib": 20, "gib": 30}
 SERVICE_MODELS = Path("/usr/share/ollama/.ollama/models")
 
 
@@ -53,6 +57,22 @@ class Settings(BaseSettings):
     interval: float = Field(30.0, gt=0)
     poll: float = Field(10.0, gt=0)
     drain: float = Field(10.0, ge=0)
+    undeclared: Literal["allow", "deny"] = "allow"
+    admins: Annotated[tuple[str, ...], NoDecode] = ()
+    listen: Annotated[tuple[str, int] | None, NoDecode] = None
+    max_body: int = Field(64 * 2**20, ge=1024)
+    max_buffered: int = Field(256 * 2**20, ge=1024)
+    max_streams: int = Field(256, ge=1)
+    max_streams_per_user: int = Field(128, ge=1)
+    max_connections: int = Field(2048, ge=1)
+    max_connections_per_user: int = Field(1024, ge=1)
+    max_followers: int = Field(64, ge=0)
+    max_wait: float = Field(600.0, ge=0)
+    header_time: float = Field(60.0, gt=0)
+    body_time: float = Field(60.0, gt=0)
+    answer_time: float = Field(3600.0, gt=0)
+    idle_time: float = Field(300.0, gt=0)
+    stall_time: float = Field(600.0, gt=0)
     log_format: Literal["auto", "console", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -60,6 +80,30 @@ class Settings(BaseSettings):
     @classmethod
     def _octal(cls, value: object) -> object:
         return int(value, 8) if isinstance(value, str) else value
+
+    @field_validator("max_body", "max_buffered", mode="before")
+    @classmethod
+    def _sized(cls, value: object) -> object:
+        match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+        return int(match[1]) << _SHIFTS[match[2].lower()] if match else value
+
+    @field_validator("admins", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            return (str(items),)
+        return tuple(str(item).strip() for item in items if str(item).strip())
+
+    @field_validator("listen", mode="before")
+    @classmethod
+    def _address(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = urlsplit(f"//{value}")
+        if not parts.hostname or parts.port is None or parts.netloc != value:
+            raise ValueError("must be HOST:PORT, such as 127.0.0.1:9464")
+        return parts.hostname, parts.port
 
     @property
     def url(self) -> str:

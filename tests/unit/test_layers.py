@@ -28,7 +28,8 @@ ALLOWED = {
     "edges": ACTING,
     "engine": ACTING | {"edges"},
     "endpoint": ACTING | {"edges"},
-    "service": TOGETHER,
+    "host": TOGETHER,
+    "service": TOGETHER | {"host"},
     "cli": TOGETHER | {"service"},
     "__main__": {"cli"},
 }

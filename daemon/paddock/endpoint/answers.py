@@ -6,7 +6,9 @@ Owns `Problem` and its way to a response in the client's dialect. Sends nothing.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -14,6 +16,15 @@ from aiohttp import web
 from paddock.endpoint.dialects import Dialect, error_body
 
 JSON_TYPE = "application/json; charset=utf-8"
+
+
+class Answer(web.Response):
+    """A response that tells of no server, as Ollama's do not: what Paddock says of a model that a
+    client may not see must be what Ollama says of one that is not there."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.pop("Server", None)
 
 
 class Problem(Exception):
@@ -35,13 +46,23 @@ class Problem(Exception):
 
     def answer(self, dialect: Dialect) -> web.Response:
         """Makes the response in the client's dialect."""
-        body = error_body(dialect, self.status, self.message, code=self.code)
-        return web.Response(
-            status=self.status, body=body, headers={"Content-Type": JSON_TYPE, **self.headers}
-        )
+        request_id = f"req_{secrets.token_hex(12)}"
+        body = error_body(dialect, self.status, self.message, code=self.code, request_id=request_id)
+        kind = JSON_TYPE if dialect is Dialect.OLLAMA else "application/json"
+        return Answer(status=self.status, body=body, headers={"Content-Type": kind, **self.headers})
 
 
 def answer_json(value: Mapping[str, Any], *, status: int = 200) -> web.Response:
     """Makes a response of an object of ours."""
     body = json.dumps(value, ensure_ascii=False).encode(errors="replace") + b"\n"
-    return web.Response(status=status, body=body, headers={"Content-Type": JSON_TYPE})
+    return Answer(status=status, body=body, headers={"Content-Type": JSON_TYPE})
+
+
+def plain_answer(problem: Problem) -> bytes:
+    """Writes a problem as a whole HTTP answer that ends its connection, in Ollama's dialect."""
+    body = error_body(Dialect.OLLAMA, problem.status, problem.message)
+    headers = {"Content-Type": JSON_TYPE, **problem.headers, "Connection": "close"}
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    status = f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}"
+    head = "\r\n".join([status, *lines, f"Content-Length: {len(body)}", "", ""])
+    return head.encode("latin-1") + body

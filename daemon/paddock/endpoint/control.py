@@ -1,55 +1,97 @@
-"""Paddock's own routes: status, plan, reconcile, health.
+"""Paddock's own routes: status, plan, events, reconcile, health, metrics.
 
 Owns who may ask for a cycle: root, the daemon's uid, and the uids that the settings add. Reads are
-for whoever may open the socket. Decides nothing; `Host` does.
+for whoever may open the socket, without the models that do not exist for that peer. Decides
+nothing; `Host` does.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from aiohttp import web
 
-from paddock.endpoint.answers import Problem, answer_json
-from paddock.endpoint.peer import peer_uid
-from paddock.endpoint.ports import Host
+from paddock.core.access import Sees
+from paddock.core.metrics import CONTENT_TYPE
+from paddock.endpoint.answers import Answer, Problem, answer_json
+from paddock.endpoint.connection import peer_of
+from paddock.endpoint.followers import Followers
+from paddock.endpoint.hidden import only_seen
+from paddock.endpoint.ports import EndpointLimits, Host, StreamCounts
+from paddock.endpoint.stopping import Stopping
 
 
 class Control:
     """The routes that Paddock answers itself."""
 
-    def __init__(self, host: Host, admins: frozenset[int]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        admins: frozenset[int],
+        *,
+        limits: EndpointLimits,
+        counts: StreamCounts,
+        stopping: Stopping,
+    ) -> None:
         self._host = host
         self._admins = admins | {0, os.geteuid()}
+        self._counts = counts
+        self._stopping = stopping
+        self._followers = Followers(host, limits, counts, stopping)
 
-    async def answer(self, request: web.BaseRequest, path: str) -> web.Response:
+    async def answer(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         """Answers one of the control routes. Raises Problem."""
         match path:
             case "/paddock/status":
-                return answer_json(self._host.status())
+                return answer_json(only_seen(self._host.status(), await self._sees(request)))
             case "/paddock/plan":
-                return self._plan()
+                return await self._plan(request)
+            case "/paddock/events":
+                return await self._followers.follow(request, await self._sees(request))
             case "/paddock/reconcile":
                 return await self._reconcile(request)
+            case _:
+                return self.public(path)
+
+    def public(self, path: str) -> web.Response:
+        """Answers what says nothing of any one model. Raises Problem."""
+        match path:
             case "/healthz":
                 return _health(self._host.healthy(), "the daemon makes no progress")
             case "/readyz":
                 return _health(*self._host.ready())
+            case "/metrics":
+                text = self._host.metrics(self._counts)
+                return Answer(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
             case _:
                 raise Problem(404, f"{path} is not served here")
 
-    def _plan(self) -> web.Response:
+    async def _sees(self, request: web.BaseRequest) -> Sees:
+        peer = peer_of(request)
+        if peer is not None and peer.uid in self._admins:
+            return lambda _: True
+        return partial((await self._host.policy()).sees_listed, peer)
+
+    async def _plan(self, request: web.BaseRequest) -> web.Response:
         plan = self._host.plan()
         if plan is None:
             raise Problem(503, "there is no plan yet", headers={"Retry-After": "1"})
-        return answer_json(plan)
+        return answer_json(only_seen(plan, await self._sees(request)))
 
     async def _reconcile(self, request: web.BaseRequest) -> web.Response:
-        uid = peer_uid(request.transport)
-        if uid not in self._admins:
-            who = "this connection" if uid is None else f"uid {uid}"
+        peer = peer_of(request)
+        if peer is None or peer.uid not in self._admins:
+            who = "this connection" if peer is None else f"uid {peer.uid}"
             raise Problem(403, f"{who} may not ask for a cycle; add it to the setting ADMINS")
-        return answer_json(await self._host.reconcile())
+        match request.rel_url.query.get("wait", "1"):
+            case "0":
+                self._host.wake()
+                return answer_json({"asked": True}, status=202)
+            case "1":
+                return answer_json(await self._stopping.unless(self._host.reconcile()))
+            case _:
+                raise Problem(400, "wait must be 0 or 1")
 
 
 def _health(good: bool, message: str) -> web.Response:

@@ -6,9 +6,13 @@ as a record within a stream. Pure: bytes out, nothing sent.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 from typing import Any, assert_never
+
+from paddock.core.names import Name
+from paddock.errors import InvalidName
 
 
 class Dialect(enum.Enum):
@@ -32,6 +36,7 @@ _OPENAI_TYPES = {
     429: "rate_limit_error",
     503: "server_error",
 }
+_EMBED = frozenset({"/api/embed", "/api/embeddings", "/v1/embeddings"})
 _ANTHROPIC_TYPES = _OPENAI_TYPES | {413: "request_too_large", 503: "overloaded_error"}
 
 
@@ -42,9 +47,34 @@ def dialect_of(path: str) -> Dialect:
     return Dialect.OPENAI if path.startswith("/v1/") else Dialect.OLLAMA
 
 
-def error_body(dialect: Dialect, status: int, message: str, *, code: str | None = None) -> bytes:
-    """Writes one error as the JSON body of a whole answer."""
-    return _json(_error(dialect, status, message, code))
+def error_body(
+    dialect: Dialect,
+    status: int,
+    message: str,
+    *,
+    code: str | None = None,
+    request_id: str | None = None,
+) -> bytes:
+    """Writes one error as the JSON body of a whole answer, to its last byte as Ollama does.
+
+    Anthropic's alone carries a `request_id`.
+    """
+    error = _error(dialect, status, message, code)
+    if dialect is Dialect.OLLAMA:
+        return _json(error)
+    if dialect is Dialect.ANTHROPIC and request_id is not None:
+        error["request_id"] = request_id
+    return _json(error) + b"\n"
+
+
+def not_found_message(path: str, model: str) -> str:
+    """Tells in Ollama's words that there is no such model (`ollama:server/routes.go`)."""
+    if path in _EMBED:
+        return f'model "{model}" not found, try pulling it first'
+    if path == "/api/show" or path.startswith("/v1/models/"):
+        with contextlib.suppress(InvalidName):
+            model = Name.parse_request(model).short
+    return f"model '{model}' not found"
 
 
 def error_record(

@@ -1,18 +1,18 @@
-"""One request to Ollama and its answer, on a connection of its own.
+"""One request to Ollama and its answer, on a connection that nobody else uses meanwhile.
 
-Owns the TCP connection: it opens it, sends one request, reads the head, and hands on what follows
-as it comes. Closing the connection is how Ollama learns that nobody listens any more, so it is
-closed at once. Knows nothing of the client, of models or of dialects.
+Owns the TCP connection: it takes one that waits or opens one, sends one request, reads the head,
+and hands on what follows as it comes. After the clean end of an answer the connection waits for the
+next request; in every other case it is closed at once, which is how Ollama learns that nobody
+listens any more. Knows nothing of the client, of models or of dialects.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import cast
-from urllib.parse import urlsplit
 
 from paddock.endpoint.framing import (
     MAX_HEAD_BYTES,
@@ -22,12 +22,14 @@ from paddock.endpoint.framing import (
     framing_of,
     parse_head,
 )
-from paddock.errors import SettingsError
+from paddock.endpoint.upstream import Pool, Upstream, new_buffer
 
 _HEAD_END = b"\r\n\r\n"
-_PORTS = {"http": 80, "https": 443}
+_MAX_REPEATED_BYTES = 64 * 1024  # a request is kept until it is sure that it need not be repeated
 
-Headers = Iterable[tuple[bytes, bytes]]
+
+class _Stale(Exception):
+    """A connection that had waited was closed before anything came on it."""
 
 
 class ExchangeFailed(Exception):
@@ -39,48 +41,20 @@ class ExchangeFailed(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """Where Ollama listens."""
+class Exchange(asyncio.BufferedProtocol):
+    """The connection of one exchange; make it with `open_exchange`.
 
-    host: str
-    port: int
-    tls: bool
+    It reads into one buffer: asyncio's other way makes room for 256 KiB at each read, which costs
+    more than all the rest of the way of a chunk.
+    """
 
-    @classmethod
-    def parse(cls, url: str) -> Upstream:
-        """Reads `http://host[:port]` or `https://…`. Raises SettingsError."""
-        parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
-            raise SettingsError(f'ollama\'s address "{url}" is not http://HOST:PORT')
-        return cls(parts.hostname, parts.port or _PORTS[parts.scheme], parts.scheme == "https")
-
-    @property
-    def authority(self) -> bytes:
-        """The Host header; Ollama checks it (`ollama:server/routes.go allowedHostsMiddleware`)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}".encode()
-
-    @property
-    def url(self) -> str:
-        """The address for messages."""
-        return f"{'https' if self.tls else 'http'}://{self.authority.decode()}"
-
-    def request(self, method: str, target: str, headers: Headers, body: bytes) -> bytes:
-        """Writes one whole request that asks to close the connection after its answer."""
-        lines = [f"{method} {target} HTTP/1.1".encode("latin-1"), b"Host: " + self.authority]
-        lines += [name + b": " + value for name, value in headers]
-        if method != "GET":
-            lines.append(b"Content-Length: %d" % len(body))
-        return b"\r\n".join([*lines, b"Connection: close", b"", body])
-
-
-class Exchange(asyncio.Protocol):
-    """The connection of one exchange; make it with `open_exchange`."""
-
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool | None = None) -> None:
+        self._pool = pool
+        self._buffer = new_buffer() if pool is None else pool.buffer
         self._transport: asyncio.Transport | None = None
         self._head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
+        self._again: Callable[[], Awaitable[None]] | None = None
+        self._stays = False
         self._early = b""  # what came before somebody took it
         self._receive: Callable[[bytes], None] | None = None
         self._lost: Callable[[str], None] | None = None
@@ -90,29 +64,47 @@ class Exchange(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        if self._failure is not None:
+            self.close()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a wish, no more
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
+        if self._receive is not None:
+            self._receive(data)
+        else:
+            self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
+        """Takes what has come: the head, then what somebody waits for."""
         if self._receive is not None:
             self._receive(data)
         elif self._failure is None:
+            self._again = None
             self._early += data
             self._look_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the end is the end
-        self.fail("ollama closed the connection before its answer was whole")
+        if self._again is not None and not self._head.done():
+            self._head.set_exception(_Stale())
+            self._head.exception()  # seen: nobody may be waiting for it
+        else:
+            self.fail("ollama closed the connection before its answer was whole")
 
     # --- called by the relay
 
     def send(self, request: bytes) -> None:
         """Sends the request."""
-        assert self._transport is not None
-        self._transport.write(request)
+        if self._transport is not None and self._failure is None:
+            self._transport.write(request)
 
     async def head(self, timeout_s: float) -> Head:
         """Waits for the head. Raises ExchangeFailed."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._head
+                return await self._first_head()
         except TimeoutError:
             message = f"ollama did not answer within {timeout_s:g} s"
             raise ExchangeFailed(message, status=504) from None
@@ -145,6 +137,22 @@ class Exchange(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def release(self) -> None:
+        """Lets the connection wait for another request: the answer has ended, nothing follows."""
+        transport = self._transport
+        if transport is None or self._pool is None or self._failure is not None:
+            return
+        if self._stays and not (transport.is_closing() or transport.get_write_buffer_size()):
+            self._transport = None
+            transport.resume_reading()
+            self._pool.put(transport)
+
+    def reuse(self, transport: asyncio.Transport, again: Callable[[], Awaitable[None]]) -> None:
+        """Takes a connection that waited; `again` repeats it all should it prove to be closed."""
+        self._again = again
+        transport.set_protocol(self)
+        self.connection_made(transport)
+
     def pause(self) -> None:
         """Stops reading, so that Ollama's own buffers fill and it waits."""
         if self._transport is not None and not self._transport.is_closing():
@@ -154,6 +162,16 @@ class Exchange(asyncio.Protocol):
         """Reads again."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    async def _first_head(self) -> Head:
+        try:
+            return await self._head
+        except _Stale:
+            again, self._again = self._again, None
+            assert again is not None
+            self._head = asyncio.get_running_loop().create_future()
+            await again()
+            return await self._head
 
     def _look_for_head(self) -> None:
         while not self._head.done():
@@ -172,16 +190,30 @@ class Exchange(asyncio.Protocol):
             self.fail(str(error))
             return
         if head.status >= 200:  # a 1xx goes before the answer and says nothing to us
+            closes = b"close" in head.get(b"connection").lower()
+            self._stays = data.startswith(b"HTTP/1.1") and not closes
             self._head.set_result(head)
 
 
 async def open_exchange(upstream: Upstream, request: bytes, *, connect_s: float) -> Exchange:
     """Connects and sends. Raises ExchangeFailed when nobody listens."""
+    exchange = Exchange(upstream.pool)
+    ask = partial(_ask, exchange, upstream, request, connect_s=connect_s)
+    waiting = upstream.pool.take() if len(request) <= _MAX_REPEATED_BYTES else None
+    if waiting is None:
+        await ask()
+    else:
+        exchange.reuse(waiting, ask)
+        exchange.send(request)
+    return exchange
+
+
+async def _ask(exchange: Exchange, upstream: Upstream, request: bytes, *, connect_s: float) -> None:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(connect_s):
-            _, exchange = await loop.create_connection(
-                Exchange, upstream.host, upstream.port, ssl=True if upstream.tls else None
+            await loop.create_connection(
+                lambda: exchange, upstream.host, upstream.port, ssl=True if upstream.tls else None
             )
     except TimeoutError:
         raise ExchangeFailed(f"ollama at {upstream.url} does not accept connections") from None
@@ -189,7 +221,6 @@ async def open_exchange(upstream: Upstream, request: bytes, *, connect_s: float)
         why = os.strerror(error.errno) if error.errno else str(error)
         raise ExchangeFailed(f"ollama at {upstream.url} cannot be reached: {why}") from error
     exchange.send(request)
-    return exchange
 
 
 async def collect(exchange: Exchange, head: Head, *, max_bytes: int, timeout_s: float) -> bytes:
@@ -202,7 +233,10 @@ async def collect(exchange: Exchange, head: Head, *, max_bytes: int, timeout_s: 
             await collector.ended.wait()
     except TimeoutError:
         raise ExchangeFailed("ollama's answer does not end", status=504) from None
-    return collector.body()
+    body = collector.body()
+    if collector.whole:
+        exchange.release()
+    return body
 
 
 class _Collector:
@@ -213,6 +247,12 @@ class _Collector:
         self._room = max_bytes
         self._payload: list[bytes] = []
         self._failure: str | None = None
+        self._surplus = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answer ended where it should, and nothing came after it."""
+        return self._framing.done and not self._surplus
 
     def receive(self, data: bytes) -> None:
         self._room -= len(data)
@@ -220,7 +260,8 @@ class _Collector:
             self._exchange.fail("ollama's answer is too long")
             return
         try:
-            self._framing.feed(data, self._payload)
+            if self._framing.feed(data, self._payload) < len(data):
+                self._surplus = True
         except BadAnswer as error:
             self._exchange.fail(str(error))
         if self._framing.done:

@@ -14,6 +14,7 @@ MAX_HEAD_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 4096
 _END_OF_CHUNK = 2  # CRLF
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 
 
 class BadAnswer(Exception):
@@ -60,6 +61,7 @@ class Framing(Protocol):
 
     done: bool
     ends_with_connection: bool
+    chunks: int
 
     @property
     def clean(self) -> bool:
@@ -74,10 +76,11 @@ class Framing(Protocol):
 class Chunked:
     """Transfer-Encoding: chunked, followed from size line to size line."""
 
-    __slots__ = ("_left", "_line", "_trailer", "done", "ends_with_connection")
+    __slots__ = ("_left", "_line", "_trailer", "chunks", "done", "ends_with_connection")
 
     def __init__(self) -> None:
         self.done = self.ends_with_connection = False
+        self.chunks = 0
         self._left = 0  # of the present chunk, its CRLF included
         self._line = b""  # a size or trailer line that is not yet whole
         self._trailer = False
@@ -90,6 +93,8 @@ class Chunked:
     def feed(self, data: bytes, payload: list[bytes] | None = None) -> int:
         """Follows `data` over any number of chunks. Raises BadAnswer for a size that is none."""
         at, end = 0, len(data)
+        if payload is None and not (self._left or self._line or self._trailer or self.done):
+            at = self._pass_whole_chunks(data)
         while at < end and not self.done:
             if self._left:
                 size = min(self._left, end - at)
@@ -99,6 +104,21 @@ class Chunked:
                 at += size
                 continue
             at = self._next_line(data, at)
+        return at
+
+    def _pass_whole_chunks(self, data: bytes) -> int:
+        """Gives where the first chunk begins that is not whole: quick, and nearly always the end.
+
+        A read mostly brings one whole chunk, or many.
+        """
+        at, end = 0, len(data)
+        while found := _SIZE_LINE.match(data, at):
+            size = int(found[1], 16)
+            after = found.end() + size + _END_OF_CHUNK
+            if size == 0 or after > end:
+                break
+            self.chunks += 1
+            at = after
         return at
 
     def _keep(self, data: bytes, at: int, size: int, payload: list[bytes]) -> None:
@@ -127,15 +147,17 @@ class Chunked:
             raise BadAnswer("a chunk has no size")
         size = int(digits, 16)
         self._trailer = size == 0
+        self.chunks += size > 0
         self._left = size + _END_OF_CHUNK if size else 0
 
 
 class Length:
     """Content-Length, or no body at all (0)."""
 
-    __slots__ = ("_left", "done", "ends_with_connection")
+    __slots__ = ("_left", "chunks", "done", "ends_with_connection")
 
     def __init__(self, size: int) -> None:
+        self.chunks = 0
         self._left = size
         self.ends_with_connection = False
         self.done = size == 0
@@ -158,9 +180,10 @@ class Length:
 class UntilClose:
     """Neither: the body ends with the connection, so that a cut cannot be told from its end."""
 
-    __slots__ = ("done", "ends_with_connection")
+    __slots__ = ("chunks", "done", "ends_with_connection")
 
     def __init__(self) -> None:
+        self.chunks = 0
         self.done = False
         self.ends_with_connection = True
 

@@ -7,9 +7,14 @@ anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+from paddock.core.access import Peer, Policy
+from paddock.core.metrics import Histogram
+
+FIRST_BYTE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 Verdict = Literal["serve", "not_ready", "not_found"]
 
@@ -20,7 +25,7 @@ class Admission:
 
     `keep_alive` is the wire value to put in where the client gave none or may not give its own
     (seconds, negative for ever; None: nothing is put in). `reason` and `message` are told to the
-    client unless the verdict is `serve`.
+    client unless the verdict is `serve`; an empty message is Ollama's own for a name it lacks.
     """
 
     name: str
@@ -55,8 +60,28 @@ class Host(Protocol):
         """Asks for a cycle and waits for its end: `{"outcomes": [...], "status": {...}}`."""
         ...
 
-    async def admit(self, model: str) -> Admission:
+    def wake(self) -> None:
+        """Asks for a cycle."""
+        ...
+
+    async def admit(self, model: str, peer: Peer | None) -> Admission:
         """Decides about one request for `model`, just before it is forwarded."""
+        ...
+
+    async def changed(self, timeout_s: float) -> None:
+        """Waits until another decision is likely, or for that long."""
+        ...
+
+    async def policy(self) -> Policy:
+        """Gives the judge of who may see what."""
+        ...
+
+    async def events(self, after: int) -> Sequence[Mapping[str, Any]]:
+        """Gives the events after an id, oldest first; waits until there is one."""
+        ...
+
+    def metrics(self, counts: StreamCounts) -> str:
+        """Gives the text of `/metrics`; how the streams went is for the endpoint to say."""
         ...
 
 
@@ -73,6 +98,11 @@ class EndpointLimits:
     max_answer_bytes: int = 64 * 2**20
     max_streams: int = 256
     max_streams_per_user: int = 128
+    max_connections: int = 2048
+    max_connections_per_user: int = 1024
+    max_followers: int = 64
+    max_wait_s: float = 600.0
+    heartbeat_s: float = 15.0
     header_s: float = 60.0
     body_s: float = 60.0
     connect_s: float = 5.0
@@ -87,7 +117,8 @@ class StreamCounts:
     """How the streams went since the start.
 
     Each that ended is counted once: `finished` whole, `broken` with an error record, `cut` without
-    a word, `cancelled` by its client, or `refused` with an error in place of an answer.
+    a word, `cancelled` by its client, or `refused` with an error in place of an answer. `failures`
+    counts what Ollama did not answer, or not to the end; reads are among them.
     """
 
     open: int = 0
@@ -97,3 +128,15 @@ class StreamCounts:
     cut: int = 0
     cancelled: int = 0
     refused: int = 0
+    failures: int = 0
+    chunks: int = 0
+    followers: int = 0
+    connections: int = 0
+    connections_refused: int = 0
+    first_byte: Histogram = field(
+        default_factory=lambda: Histogram(
+            "paddock_stream_first_byte_seconds",
+            "Time from a request's head to the first byte of its answer.",
+            FIRST_BYTE_S,
+        )
+    )

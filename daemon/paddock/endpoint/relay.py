@@ -40,9 +40,10 @@ class Ending(enum.Enum):
 class Relayed(web.StreamResponse):
     """What aiohttp is told once an answer was written below it: nothing is left to send."""
 
-    def __init__(self, status: int, *, keep_alive: bool) -> None:
+    def __init__(self, status: int, *, keep_alive: bool, chunks: int = 0) -> None:
         super().__init__(status=status)
         self._stays = keep_alive
+        self.chunks = chunks
 
     @property
     def keep_alive(self) -> bool:
@@ -98,7 +99,7 @@ async def relay(
         raise
     finally:
         pump.stop()
-    return Relayed(head.status, keep_alive=pump.keep_alive), ending
+    return Relayed(head.status, keep_alive=pump.keep_alive, chunks=framing.chunks), ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Pump:
         self._moved_s = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
-        self._held = False
+        self._held = self._surplus = False
         self._ending: Ending | None = None
 
     @property
@@ -163,12 +164,15 @@ class Pump:
         """Lets go of the exchange, whatever the end was."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._framing.done and not self._surplus:
+            self._exchange.release()
         self._exchange.close()
 
     # --- per chunk: no task is woken, nothing is copied
 
     def _receive(self, data: bytes) -> None:
         if self._ending is not None:
+            self._surplus = True
             return
         self._client.write(self._follow(data))
         self._moved_s = self._loop.time()
@@ -181,6 +185,7 @@ class Pump:
         except BadAnswer:
             self._end(Ending.CUT)
             return b""
+        self._surplus = end < len(data)
         if payload is not None:
             return b"".join(payload)
         return data if end == len(data) else data[:end]

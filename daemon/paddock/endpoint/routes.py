@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 # The other dialects have no such field, and Ollama ignores it there.
 KEEP_ALIVE = frozenset({"/api/chat", "/api/generate", "/api/embed", "/api/embeddings"})
@@ -50,10 +51,21 @@ _TABLE = {
     **_routes(Kind.READ, _GET, "/", "/api/version", *LISTS),
     **_routes(Kind.SHOW, _POST, "/api/show"),
     **_routes(Kind.CONTROL, _GET, "/paddock/status", "/paddock/plan", "/healthz", "/readyz"),
+    **_routes(Kind.CONTROL, ("GET",), "/paddock/events"),
+    **_routes(Kind.CONTROL, _GET, "/metrics"),
     **_routes(Kind.CONTROL, _POST, "/paddock/reconcile"),
     **_routes(Kind.STORE, _POST, "/api/create", "/api/pull", "/api/push", "/api/copy"),
     **_routes(Kind.STORE, ("DELETE",), "/api/delete"),
 }
+
+
+# What a listener that anybody may reach serves: numbers, and no model's name.
+PUBLIC = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+def model_of(path: str) -> str | None:
+    """Gives the model that the path itself names, as Ollama's router reads it."""
+    return unquote(path.removeprefix("/v1/models/")) if _MODEL.fullmatch(path) else None
 
 
 def find_route(path: str) -> Route | None:

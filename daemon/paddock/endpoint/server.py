@@ -8,21 +8,30 @@ decided behind it.
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias
 
 import structlog
 from aiohttp import web
 
 from paddock.endpoint.answers import Problem
-from paddock.endpoint.connection import ConnectionServer
+from paddock.endpoint.connection import Census, ConnectionServer
 from paddock.endpoint.control import Control
 from paddock.endpoint.dialects import dialect_of
-from paddock.endpoint.exchange import ExchangeFailed, Upstream
+from paddock.endpoint.exchange import ExchangeFailed
 from paddock.endpoint.forward import Forwarder
+from paddock.endpoint.listener import check_host
 from paddock.endpoint.ports import EndpointLimits, Host, StreamCounts
 from paddock.endpoint.relay import Relayed
-from paddock.endpoint.routes import Kind, Route, find_route
+from paddock.endpoint.routes import PUBLIC, Kind, Route, find_route
+from paddock.endpoint.stopping import Stopping
+from paddock.endpoint.upstream import Upstream
 
 _SETTLE_S = 2.0
+_BACKLOG = 1024  # a client of a Unix socket whose backlog is full is refused, not kept waiting
+
+_Route: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 log = structlog.get_logger()
 
@@ -42,11 +51,14 @@ class Endpoint:
         admins: frozenset[int] = frozenset(),
     ) -> None:
         self._limits = limits or EndpointLimits()
-        self._control = Control(host, admins)
-        self._forwarder = Forwarder(host, Upstream.parse(upstream_url), self._limits)
-        self._runner: web.ServerRunner | None = None
-        self._site: web.SockSite | None = None
-        self._stopping = False
+        self._stopping = Stopping()
+        self._upstream = Upstream.parse(upstream_url)
+        self._forwarder = Forwarder(host, self._upstream, self._limits, self._stopping)
+        self._control = Control(
+            host, admins, limits=self._limits, counts=self.counts, stopping=self._stopping
+        )
+        self._census = Census(self._limits, self.counts)
+        self._sites: list[tuple[web.ServerRunner, web.SockSite]] = []
 
     @property
     def counts(self) -> StreamCounts:
@@ -55,52 +67,63 @@ class Endpoint:
 
     async def start(self, sock: socket.socket) -> None:
         """Serves on a listening socket, which is closed at `stop`."""
+        await self._start(sock, self._route)
+
+    async def start_public(self, sock: socket.socket, hosts: frozenset[str]) -> None:
+        """Serves health and metrics, and nothing else, on a TCP socket that anybody may reach.
+
+        `hosts` are the names that the Host header may hold beside addresses and localhost.
+        """
+        await self._start(sock, partial(self._route_public, hosts))
+
+    async def _start(self, sock: socket.socket, route: _Route) -> None:
         server = ConnectionServer(
-            self._serve,
+            partial(self._serve, route),
+            self._census,
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=self._limits.header_s,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=_SETTLE_S)
-        await self._runner.setup()
-        self._site = web.SockSite(self._runner, sock)
-        await self._site.start()
+        runner = web.ServerRunner(server, shutdown_timeout=_SETTLE_S)
+        await runner.setup()
+        site = web.SockSite(runner, sock, backlog=_BACKLOG)
+        await site.start()
+        self._sites.append((runner, site))
 
     async def stop(self, drain_s: float) -> None:
-        """Takes no more connections, lets streams end for `drain_s`, then ends them itself."""
-        self._stopping = True
-        if self._runner is None or self._site is None:
-            return
-        await self._site.stop()
+        """Takes no more connections, lets streams end for `drain_s`, then ends them itself.
+
+        Whoever waits without a stream is told at once.
+        """
+        self._stopping.begin()
+        for _, site in self._sites:
+            await site.stop()
         streams = self._forwarder.streams
         await streams.drained(drain_s)
         streams.fail_all("paddock is stopping")
         await streams.drained(_SETTLE_S)
-        await self._runner.cleanup()
-        self._runner = self._site = None
+        self._upstream.pool.close()
+        while self._sites:
+            await self._sites.pop()[0].cleanup()
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _serve(self, route: _Route, request: web.BaseRequest) -> web.StreamResponse:
         dialect = dialect_of(request.rel_url.raw_path)
         try:
-            answer = await self._route(request)
+            return await route(request)
         except Problem as problem:
-            answer = problem.answer(dialect)
+            return problem.answer(dialect)
         except ExchangeFailed as failure:
-            answer = Problem(failure.status, failure.message).answer(dialect)
+            return Problem(failure.status, failure.message).answer(dialect)
         except ConnectionError:
             # The client went between two steps; nobody is left to be told.
             return Relayed(499, keep_alive=False)
         except Exception as error:
             log.error("request failed", path=request.rel_url.raw_path, exc_info=error)
-            answer = Problem(500, "paddock failed; its log says more").answer(dialect)
-        answer.headers.setdefault("Server", "paddock")
-        return answer
+            return Problem(500, "paddock failed; its log says more").answer(dialect)
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._stopping:
-            headers = {"Retry-After": "1", "Connection": "close"}
-            raise Problem(503, "paddock is stopping", headers=headers)
+        self._stopping.check()
         path = request.rel_url.raw_path
         route = find_route(path)
         if route is None:
@@ -108,6 +131,18 @@ class Endpoint:
         if request.method not in route.methods:
             raise _not_allowed(request.method, route)
         return await self._dispatch(request, route)
+
+    async def _route_public(
+        self, hosts: frozenset[str], request: web.BaseRequest
+    ) -> web.StreamResponse:
+        self._stopping.check()
+        check_host(request.headers.get("Host", ""), hosts)
+        path = request.rel_url.raw_path
+        if path not in PUBLIC:
+            raise Problem(404, f"{path} is not served here")
+        if request.method not in {"GET", "HEAD"}:
+            raise Problem(405, f"{path} takes GET", headers={"Allow": "GET, HEAD"})
+        return self._control.public(path)
 
     async def _dispatch(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         match route.kind:
