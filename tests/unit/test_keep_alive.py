@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from paddock.core.keep_alive import FOREVER, UNLOAD, KeepAlive
@@ -95,6 +95,7 @@ def test_no_finite_time_overflows_in_ollama(nanoseconds: int) -> None:
 
 
 @given(st.integers(min_value=0, max_value=10**15))
+@example(243_093_437_373_747)
 def test_what_is_shown_reads_as_the_same_time(microseconds: int) -> None:
     keep_alive = KeepAlive.parse(f"{microseconds}us")
     assert keep_alive.is_unload or KeepAlive.parse(keep_alive.display) == keep_alive

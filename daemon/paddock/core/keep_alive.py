@@ -79,7 +79,8 @@ class KeepAlive:
             return "for ever"
         if self.seconds == 0:
             return "0 (unload after use)"
-        return _go_text(round(self.seconds * _SECOND_NS))
+        # By its decimal digits: a float of years has no room for nanoseconds.
+        return _go_text(round(Fraction(repr(self.seconds)) * _SECOND_NS))
 
     def __str__(self) -> str:
         return self.display
