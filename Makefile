@@ -3,9 +3,10 @@
 PYTHON := .venv/bin/python
 BENCH := $(PYTHON) -m pytest tests/bench -s -o python_files='bench_*.py' \
 	-o python_functions='bench_*' -o timeout=900
+FUZZ_S := 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format lock venv clean
+.PHONY: help demo test check bench fuzz format lock venv clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,15 @@ check: venv ## lint, format, types, layers, schemas and docs: all that needs no 
 bench: venv ## runs the benchmarks, tests/bench/bench_*.py
 	@if ls tests/bench/bench_*.py >/dev/null 2>&1; then $(BENCH); else echo "no tests/bench/bench_*.py yet"; fi
 
+fuzz: .venv-fuzz/.stamp ## fuzzes the GGUF reader for FUZZ_S seconds (60)
+	@PYTHONPATH=daemon:tests nice -n 19 .venv-fuzz/bin/python -m fuzz.fuzz_gguf --seconds $(FUZZ_S)
+
+.venv-fuzz/.stamp: requirements-fuzz.lock | venv
+	$(PYTHON) -m venv --clear .venv-fuzz
+	.venv-fuzz/bin/python -m pip --disable-pip-version-check -q install \
+		--no-deps --require-hashes --only-binary :all: -r requirements-fuzz.lock
+	@touch $@
+
 format: venv ## mends what ruff can mend
 	@$(PYTHON) -m ruff check --fix
 	@$(PYTHON) -m ruff format
@@ -36,5 +46,5 @@ venv: ## makes .venv; quick when it is there and current
 	@scripts/bootstrap
 
 clean: ## removes .venv, caches and packages
-	rm -rf .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-fuzz .fuzz dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

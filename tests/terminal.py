@@ -61,6 +61,10 @@ class Terminal:
                 self.seen += os.read(self._fd, 65536).decode(errors="replace")
         return self.seen
 
+    def forget(self) -> None:
+        """What was seen so far no longer counts."""
+        self.seen = ""
+
     def ends(self) -> int:
         """Waits for the end and gives the exit code."""
         return self._process.wait(WAIT_S)

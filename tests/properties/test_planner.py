@@ -57,10 +57,10 @@ from worlds import World, desire
 
 K, V = TypeVar("K"), TypeVar("V")
 
-EXAMPLES = int(os.environ.get("PADDOCK_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("PADDOCK_EXAMPLES", "250"))
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 usual = settings(
-    max_examples=int(__import__("os").environ.get("N", "120")),
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=SLOW,
 )

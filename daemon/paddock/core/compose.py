@@ -145,6 +145,9 @@ class Composer:
         declared = self.desired.models.get(base)
         if declared is not None and declared.state is State.PRESENT:
             return self.compose(base)
+        if declared is not None:
+            what = f"its base {base} is declared absent; name another"
+            return Blocked(model.name, "BaseAbsent", what)
         found = manifest_of(self.view, base)
         if found is None:
             what = f"its base {base} is not installed and not declared"

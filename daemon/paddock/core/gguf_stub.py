@@ -36,6 +36,7 @@ _ALIGNMENT = 32
 _VALUES = 32
 _F32 = 0
 _SHOWN_CHARS = 200
+_CHAT_TEMPLATE = "tokenizer.chat_template"
 
 
 def make_stub(header: Header) -> bytes:
@@ -92,16 +93,16 @@ def is_projector(header: Header) -> bool:
 def _kept(header: Header) -> Iterator[tuple[str, bytes]]:
     """Yields each key that belongs in the stub and its entry, which is empty where too large.
 
-    The small ones come first where not all fit: what Ollama asks for is small, save the template.
+    Where not all fit, the chat template and then the small ones do: all that Ollama asks for.
     """
     entries = {
         key: _entry(key, header.types[key], value)
         for key, value in header.kv.items()
         if _belongs(header, key)
     }
-    by_size = sorted(entries, key=lambda key: len(entries[key]))
-    ends = accumulate(len(entries[key]) for key in by_size)
-    fits = {key: end <= MAX_STUB_BYTES - 1024 for key, end in zip(by_size, ends, strict=True)}
+    ranked = sorted(entries, key=lambda key: (key != _CHAT_TEMPLATE, len(entries[key])))
+    ends = accumulate(len(entries[key]) for key in ranked)
+    fits = {key: end <= MAX_STUB_BYTES - 1024 for key, end in zip(ranked, ends, strict=True)}
     for key, entry in entries.items():
         yield key, entry if fits[key] else b""
 

@@ -188,10 +188,9 @@ def _stalled(model: DesiredModel, index: Index) -> Fact:
 
 def _reconciling(model: DesiredModel, index: Index) -> Fact:
     trouble, failure = index.cycle.trouble, index.cycle.failures.get(model.name)
-    if trouble is not None and index.cycle.stalled:
-        return "False", "Stalled", "waits for a person"
     if trouble is not None:
-        return "True", trouble.reason, trouble.message
+        stalled: Fact = ("False", "Stalled", "waits for a person")
+        return stalled if index.cycle.stalled else ("True", trouble.reason, trouble.message)
     if failure is not None and failure.next_at is not None:
         when = f"{failure.next_at:%H:%M:%S} UTC"
         return "True", failure.reason, f"{failure.message} (try {failure.attempts + 1} at {when})"

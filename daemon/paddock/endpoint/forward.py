@@ -28,6 +28,7 @@ from paddock.endpoint.requests import BadRequest, Body, parse_body
 from paddock.endpoint.routes import KEEP_ALIVE, LISTS, Kind, Route, model_of
 from paddock.endpoint.stopping import Stopping
 from paddock.endpoint.streams import Streams
+from paddock.endpoint.upstream import Upstream
 from paddock.endpoint.waiting import HEADERS as WAIT_HEADERS
 from paddock.endpoint.waiting import wait_of, without_wait
 from paddock.errors import InvalidName, PaddockError
@@ -36,7 +37,6 @@ from paddock.errors import InvalidName, PaddockError
 _NOT_FORWARDED = (
     HOP_BY_HOP | WAIT_HEADERS | {b"host", b"expect", b"accept-encoding", b"content-encoding"}
 )
-from paddock.endpoint.upstream import Upstream
 
 # A model may become ready without an event, as when a person mends its link.
 _RECHECK_S = 1.0

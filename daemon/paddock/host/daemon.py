@@ -26,6 +26,7 @@ from paddock.host.readiness import Readiness
 from paddock.host.rules import Rules
 
 NOT_READY_S = 2
+MAX_KEPT_CHARS = 256
 
 
 class Daemon:
@@ -93,7 +94,8 @@ class Daemon:
     async def admit(self, model: str, peer: Peer | None) -> Admission:
         """Decide on one request."""
         policy = self._rules.current() or await self._rules.policy()
-        name = _parsed(model)
+        # Names are a client's to invent, and what is kept of them must be small.
+        name = _parsed(model) if len(model) <= MAX_KEPT_CHARS else _parse(model)
         found = None if name is None else self._readiness.find(name)
         if name is None or found is None:
             policy = await self._rules.with_remote()
@@ -116,12 +118,14 @@ class Daemon:
         )
 
 
-@lru_cache(maxsize=4096)
-def _parsed(model: str) -> Name | None:
+def _parse(model: str) -> Name | None:
     try:
         return Name.parse_request(model)
     except InvalidName:
         return None
+
+
+_parsed = lru_cache(maxsize=4096)(_parse)
 
 
 def _as_it_is(model: str) -> Admission:

@@ -48,10 +48,12 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(server: RealOllama, tmp_pat
     with chat(server, tmp_path, "long") as terminal:
         terminal.wait_for(">>> ")
         terminal.type("Count: 1 2 3 4 5 and so on, to a thousand.\n")
+        terminal.wait_for("to a thousand.")
+        terminal.forget()
         terminal.wait_for("6")
         terminal.interrupt()
         terminal.wait_for("stopped")
-        terminal.wait_for(">>> ", times=2)
+        terminal.wait_for(">>> ")
         terminal.interrupt()
         terminal.wait_for("Ctrl-D or /bye leaves")
         terminal.type("/bye\n")
