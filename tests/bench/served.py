@@ -1,0 +1,27 @@
+"""Paddock's endpoint as a process of its own, with a host that admits every model."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from endpoints import serving
+from paddock.endpoint.ports import EndpointLimits
+from paddock.logs import configure_logs
+
+LIMITS = EndpointLimits(max_streams=1024, max_streams_per_user=1024)
+
+
+async def main(path: Path, url: str) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with serving(path, url, limits=LIMITS):
+        print("ready", flush=True)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    configure_logs("info", "json")
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
