@@ -52,7 +52,7 @@ from paddock.core.planner import make_plan
 from paddock.core.schema import schema_of
 from paddock.core.summarize import summarize
 from paddock.errors import InvalidManifest
-from properties.strategies import Models, models, worlds
+from properties.strategies import DECLARED, PARTS, PATHS, Models, models, worlds
 from worlds import World, desire
 
 K, V = TypeVar("K"), TypeVar("V")
@@ -92,11 +92,17 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(world: World, declared
 
 
 @usual
-@given(worlds(ANYTHING), models())
+@given(worlds(), models(), st.sampled_from(DECLARED), st.sets(st.sampled_from(PARTS)))
 def test_nothing_of_others_is_changed_and_nothing_is_destroyed_on_half_a_look(
-    world: World, declared: Models
+    world: World, declared: Models, gone: str, hidden: set[str]
 ) -> None:
-    desired = desire(declared)
+    """Until the look everything is as declared; then one model shall go and another move."""
+    world.converge(desire(declared))
+    world.put(PATHS[0], "Moved")
+    for _ in range(2):
+        world.apply(world.plan(desire(declared)), 2)
+    world.unknown = {part: Unknown("StoreUnreadable", "cannot read it") for part in hidden}
+    desired = desire({**declared, gone: {"state": "absent"}})
     plan = world.plan(desired)
     ours = world.ledger.owned
     for action in plan.actions:

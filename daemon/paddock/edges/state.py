@@ -13,6 +13,7 @@ import contextlib
 import json
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,10 @@ class State:
         self._id_path = folder / "id"
         self._db = _open(self._path, writable=writable)
         self._writable = writable
+        # Looks and writes run in threads, which outlive a cancelled cycle: SQLite crashes the
+        # process when its file is closed under a statement that still runs.
+        self._lock = threading.Lock()
+        self._closed = False
         self._files: dict[tuple[int, int], FileRecord] = {}
         self._probes: dict[Digest, ProbeAnswer] = {}
         with _explained(self._path):
@@ -66,9 +71,11 @@ class State:
             self._id_path.write_text(secrets.token_hex(16))
 
     def close(self) -> None:
-        """Close the file."""
-        if self._db is not None:
-            self._db.close()
+        """Close the file, once a statement under way has ended."""
+        with self._lock:
+            self._closed = True
+            if self._db is not None:
+                self._db.close()
 
     # The caches.
 
@@ -159,13 +166,21 @@ class State:
     def _rows(self, table: str) -> Iterator[tuple[Any, ...]]:
         if self._db is None:
             return iter(())
-        return iter(self._db.execute(f"SELECT * FROM {table}").fetchall())  # noqa: S608
+        with self._opened():
+            return iter(self._db.execute(f"SELECT * FROM {table}").fetchall())  # noqa: S608
 
     def _write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         if self._db is None or not self._writable:
             return
-        with _explained(self._path), self._db:
+        with _explained(self._path), self._opened(), self._db:
             self._db.executemany(statement, rows)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        with self._lock:
+            if self._closed:
+                raise StoreError(f"{self._path} is closed: paddock is stopping", reason="Stopping")
+            yield
 
 
 def _open(path: Path, *, writable: bool) -> sqlite3.Connection | None:

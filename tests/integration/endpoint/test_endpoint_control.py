@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -108,7 +108,7 @@ async def test_a_follower_that_does_not_read_holds_little_and_is_let_go(path: Pa
             served.host.happen("x" * 4000)
         slow = await Wire.open(path)
         slow.writer.write(b"GET /paddock/events HTTP/1.1\r\nHost: p\r\n\r\n")
-        slow.writer.transport.pause_reading()
+        cast("asyncio.Transport", slow.writer.transport).pause_reading()
         await until(lambda: served.endpoint.counts.followers == 1, 5)
         await until(lambda: served.endpoint.counts.followers == 0, 5)
         assert (await fetch(path, "GET", "/healthz")).status == 200

@@ -56,8 +56,9 @@ def _why(error: BaseException) -> str:
     """The system's own words where it has some: asyncio and anyio put addresses in their place."""
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, OSError) and found.errno in errno.errorcode:
-            return os.strerror(found.errno)
+        number = found.errno if isinstance(found, OSError) else None
+        if number in errno.errorcode and number is not None:
+            return os.strerror(number)
         found = found.__cause__ or found.__context__
     return one_line(str(error)) or type(error).__name__
 
