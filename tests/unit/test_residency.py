@@ -180,3 +180,12 @@ def test_a_poll_remembers_what_ran_and_what_ran_before() -> None:
         frozenset({(A, X), (B, Y)}),
         {runner.manifest_digest: X},
     )
+
+
+def test_an_expiry_that_is_being_asserted_is_judged_again_if_that_fails() -> None:
+    long = running(expires_at=NOW + timedelta(hours=2))
+    memory = Memory(NOW - POLL)
+    assert told(FINITE, ps=[(long, X)], memory=memory) == ["SetKeepAlive a KeepAliveChanged"]
+    after = remember(memory, [(A, X)], [(long, X)], NOW, {X})
+    assert told(FINITE, ps=[(long, X)], memory=after) == ["SetKeepAlive a KeepAliveChanged"]
+    assert (A, X) in after.loaded

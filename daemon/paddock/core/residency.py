@@ -8,7 +8,7 @@ keep_alive once a use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -60,12 +60,14 @@ def remember(
     wants: Iterable[tuple[Name, Digest]],
     running: Iterable[tuple[Running, Digest | None]],
     now: datetime,
+    asserting: Container[Digest | None] = (),
 ) -> Memory:
-    """What the next poll has to know of this one."""
+    """What the next poll has to know of this one. The expiry of a runner whose keep_alive is just
+    being asserted is not judged yet: the assertion may fail."""
     known = [(runner, digest) for runner, digest in running if digest is not None]
-    expires = {digest: runner.expires_at for runner, digest in known}
+    expires = {digest: runner.expires_at for runner, digest in known if digest not in asserting}
     runners = {runner.manifest_digest: digest for runner, digest in known}
-    loaded = {(name, digest) for name, digest in wants if digest in expires}
+    loaded = {(name, digest) for name, digest in wants if digest in runners.values()}
     kept = {digest: at for digest, at in memory.expires.items() if digest not in expires}
     return Memory(now, kept | expires, memory.loaded | frozenset(loaded), runners)
 

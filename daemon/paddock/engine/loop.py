@@ -25,7 +25,7 @@ from paddock.core.plan import Plan
 from paddock.core.summarize import summarize
 from paddock.engine.reconcile import Recall, reconcile
 from paddock.engine.world import World
-from paddock.errors import PaddockError, SpecError
+from paddock.errors import PaddockError, Retry, SpecError
 
 log = structlog.get_logger()
 
@@ -108,7 +108,8 @@ class Loop:
         except PaddockError as error:
             self._troubles += 1
             self._log_trouble(error)
-            cycle = replace(cycle, trouble=Unknown(error.reason, error.message))
+            trouble = Unknown(error.reason, error.message)
+            cycle = replace(cycle, trouble=trouble, stalled=error.retry is Retry.STALLED)
         self._publish(replace(cycle, spec_trouble=spec_trouble))
         await self._finish(outcomes)
 

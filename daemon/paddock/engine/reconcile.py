@@ -20,7 +20,7 @@ from paddock.core.model_status import Cycle
 from paddock.core.names import Name
 from paddock.core.observed import Memory, Observed, Unknown
 from paddock.core.outcome import Failure, Outcome
-from paddock.core.plan import Action, Plan
+from paddock.core.plan import Action, Plan, SetKeepAlive
 from paddock.core.planner import make_plan
 from paddock.core.residency import remember
 from paddock.core.view import View, store_matches, view_of
@@ -119,7 +119,9 @@ def _remember(observed: Observed, plan: Plan) -> Memory:
     if isinstance(observed.running, Unknown) or isinstance(view, Unknown):
         return observed.memory
     running = [(runner, view.runner_digest(runner)) for runner in observed.running]
-    return remember(observed.memory, plan.made_of.items(), running, observed.at)
+    asserting = {plan.made_of.get(a.name) for a in plan.actions if isinstance(a, SetKeepAlive)}
+    wants = plan.made_of.items()
+    return remember(observed.memory, wants, running, observed.at, asserting)
 
 
 def _without_effect(
