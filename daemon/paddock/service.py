@@ -27,7 +27,6 @@ from paddock.engine.loop import Loop
 from paddock.engine.triggers import spec_folders, watch
 from paddock.engine.world import World, this_process
 from paddock.errors import SettingsError
-from paddock.host.cycles import MeasuredLoop
 from paddock.host.daemon import Daemon
 from paddock.host.metrics import Metrics
 from paddock.settings import Settings
@@ -50,7 +49,7 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     try:
         metrics = Metrics()
         poll_s = min(settings.poll, settings.interval)
-        loop = MeasuredLoop(world, desire, desired, poll_s=poll_s, ended=metrics.cycle_ended)
+        loop = Loop(world, desire, desired, poll_s=poll_s, ended=metrics.cycle_ended)
         allow_undeclared = settings.undeclared == "allow"
         daemon = Daemon(loop, world, metrics=metrics, allow_undeclared=allow_undeclared)
         with claim_socket(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from paddock import __version__
 from paddock.core.conditions import Condition, ModelStatus, Status
@@ -11,7 +12,7 @@ from paddock.core.names import Name
 from paddock.core.outcome import Outcome, Result
 from paddock.core.plan import Action, LoadModel, SetKeepAlive, UnlinkBlob
 from paddock.endpoint.ports import StreamCounts
-from paddock.host.cycles import CycleEnd
+from paddock.engine.loop import Finished
 from paddock.host.metrics import Metrics
 from prometheus_text import Metric, parse
 
@@ -26,6 +27,12 @@ def load(reason: str) -> Action:
 
 def outcome(action: Action, result: Result = "done", reason: str = "") -> Outcome:
     return Outcome(action, result, 0.0, reason)
+
+
+def ended(
+    result: Any, elapsed_s: float, at_s: float, outcomes: tuple[Outcome, ...] = ()
+) -> Finished:
+    return Finished(1, outcomes, EMPTY, result, elapsed_s, datetime.fromtimestamp(at_s, UTC))
 
 
 def rendered(metrics: Metrics, status: Status = EMPTY) -> dict[str, Metric]:
@@ -53,7 +60,7 @@ def test_actions_are_counted_by_their_cause_and_failures_apart() -> None:
         outcome(unlink, "failed", "ReadOnly"),
         outcome(unlink, "skipped", "OllamaUnreachable"),
     )
-    metrics.cycle_ended(CycleEnd("partial", 0.3, 5.0, outcomes))
+    metrics.cycle_ended(ended("partial", 0.3, 5.0, outcomes))
     found = rendered(metrics)
     drift = {
         dict(labels)["reason"]: n for (_, labels), n in found["paddock_drift_total"].samples.items()
@@ -69,8 +76,8 @@ def test_actions_are_counted_by_their_cause_and_failures_apart() -> None:
 
 def test_only_a_cycle_without_a_failure_is_a_success() -> None:
     metrics = Metrics()
-    metrics.cycle_ended(CycleEnd("ok", 0.1, 1000.0, ()))
-    metrics.cycle_ended(CycleEnd("error", 0.1, 2000.0, ()))
+    metrics.cycle_ended(ended("ok", 0.1, 1000.0))
+    metrics.cycle_ended(ended("error", 0.1, 2000.0))
     found = rendered(metrics)
     assert found["paddock_last_success_timestamp_seconds"].value() == 1000
     name = "paddock_reconcile_duration_seconds"

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 import structlog
 
@@ -34,18 +36,27 @@ Load = Callable[[], Desired]
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A cycle that has ended."""
+    """A cycle that has ended: `partial` with actions that failed, `error` where it could not go
+    on."""
 
     number: int
     outcomes: tuple[Outcome, ...]
     status: Status
+    result: Literal["ok", "partial", "error"]
+    elapsed_s: float
+    at: datetime
+
+
+Ended = Callable[[Finished], None]
 
 
 class Loop:
-    """Reconciles on each wake-up, and at the latest every `poll_s` seconds."""
+    """Reconciles on each wake-up, and at the latest every `poll_s` seconds; `ended` is told of each
+    cycle."""
 
-    def __init__(self, world: World, load: Load, desired: Desired, *, poll_s: float):
+    def __init__(self, world: World, load: Load, desired: Desired, *, poll_s: float, ended: Ended):
         self._world = world
+        self._ended = ended
         self._load = load
         self._poll_s = poll_s
         self._recall = Recall()
@@ -92,7 +103,8 @@ class Loop:
 
     async def _cycle(self) -> None:
         self._started += 1
-        spec_trouble = self._reload()
+        began_s = time.monotonic()
+        spec_trouble = await self._reload()
         outcomes: list[Outcome] = []
         cycle = Cycle(self.desired, datetime.now(UTC), spec_trouble=spec_trouble)
 
@@ -111,12 +123,12 @@ class Loop:
             trouble = Unknown(error.reason, error.message)
             cycle = replace(cycle, trouble=trouble, stalled=error.retry is Retry.STALLED)
         self._publish(replace(cycle, spec_trouble=spec_trouble))
-        await self._finish(outcomes)
+        await self._finish(outcomes, time.monotonic() - began_s)
 
-    def _reload(self) -> Unknown | None:
+    async def _reload(self) -> Unknown | None:
         """Take the file as it is now, or keep the last good one and say so."""
         try:
-            desired = self._load()
+            desired = await asyncio.to_thread(self._load)
         except SpecError as error:
             first, more = error.diagnostics[0], len(error.diagnostics) - 1
             what = f"{first}" + (f" (and {more} more)" if more else "")
@@ -150,9 +162,18 @@ class Loop:
         self._news.set()
         self._news = asyncio.Event()
 
-    async def _finish(self, outcomes: list[Outcome]) -> None:
+    async def _finish(self, outcomes: list[Outcome], elapsed_s: float) -> None:
+        failed = any(outcome.result == "failed" for outcome in outcomes)
+        self._last = Finished(
+            number=self._started,
+            outcomes=tuple(outcomes),
+            status=self.status,
+            result="error" if self._troubles else "partial" if failed else "ok",
+            elapsed_s=elapsed_s,
+            at=datetime.now(UTC),
+        )
+        self._ended(self._last)
         async with self._finished:
-            self._last = Finished(self._started, tuple(outcomes), self.status)
             self._finished.notify_all()
 
     def _log_trouble(self, error: PaddockError) -> None:

@@ -15,7 +15,7 @@ from paddock.core.metrics import Family, Histogram, Labels, render
 from paddock.core.outcome import Outcome
 from paddock.core.plan import HashSource, LoadModel, PullModel, SetKeepAlive
 from paddock.endpoint.ports import StreamCounts
-from paddock.host.cycles import CycleEnd
+from paddock.engine.loop import Finished
 
 _CYCLE_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _RESULTS = ("ok", "partial", "error")
@@ -45,12 +45,12 @@ class Metrics:
         self._repins = _counter("repins_total", "Times that a keep_alive was set again.")
         self._pulls = _counter("pulls_total", "Models pulled from a registry.")
 
-    def cycle_ended(self, end: CycleEnd) -> None:
+    def cycle_ended(self, end: Finished) -> None:
         """Counts one cycle and its actions."""
         self._cycles.add(end.result)
         self._cycle_s.observe(end.elapsed_s)
         if end.result == "ok":
-            self._success.set(end.at_s)
+            self._success.set(end.at.timestamp())
         for outcome in end.outcomes:
             self._count(outcome)
 
