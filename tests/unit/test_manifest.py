@@ -93,10 +93,9 @@ def test_of_several_model_layers_the_last_one_runs() -> None:
     assert manifest((SYSTEM_TYPE, A)).model_digest is None
 
 
-def test_all_blobs_are_needed_and_only_files_are_no_small_layers() -> None:
+def test_all_blobs_are_needed() -> None:
     found = manifest((MODEL_TYPE, A), (SYSTEM_TYPE, B))
     assert found.digests == {A, B, C}
-    assert [layer.digest for layer in found.small_layers] == [B]
 
 
 def test_models_are_the_same_whatever_their_licence_order_and_marks() -> None:

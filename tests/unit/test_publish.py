@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from paddock.core.manifest import GENERATION_MARK, NAME_MARK, STORE_MARK, parse_manifest
+from paddock.core.manifest import (
+    GENERATION_MARK,
+    NAME_MARK,
+    STORE_MARK,
+    SYSTEM_TYPE,
+    parse_manifest,
+)
 from paddock.core.names import Name
 from paddock.core.observed import Ledger, RegularBlob
 from paddock.core.plan import Action, LinkBlob, WriteBlob, WriteManifest
@@ -98,7 +104,8 @@ def test_a_lost_small_blob_is_written_again_without_a_new_manifest(world: World)
     world.converge(desire(MODELS))
     found = world.manifest(NAME)
     assert found is not None
-    del world.blobs[found.small_layers[0].digest]
+    text = next(layer for layer in found.layers if layer.media_type == SYSTEM_TYPE)
+    del world.blobs[text.digest]
     assert [(type(a), a.symbol, a.reason) for a in actions(world)] == [
         (WriteBlob, "~", "BlobMissing")
     ]

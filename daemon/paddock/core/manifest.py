@@ -72,11 +72,6 @@ class Manifest:
         return frozenset(d.digest for d in (*config, *self.layers))
 
     @property
-    def small_layers(self) -> tuple[Descriptor, ...]:
-        """The layers that are texts of their own, not files."""
-        return tuple(layer for layer in self.layers if layer.media_type not in FILE_TYPES)
-
-    @property
     def generation(self) -> int:
         """Our counter, raised when a link was mended: other bytes, so that no cache of Ollama's
         that is keyed by the manifest's digest keeps what it saw through the broken link."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from paddock.core.check_plan import check_plan
 from paddock.core.desired import Desired
 from paddock.core.digest import digest_of
 from paddock.core.failures import learn, runnable
@@ -28,6 +29,7 @@ from paddock.engine.apply import Report, apply_plan
 from paddock.engine.observe import observe
 from paddock.engine.probe import prove_store, store_mismatch
 from paddock.engine.world import World
+from paddock.errors import PaddockError
 
 MAX_ROUNDS = 5
 SECOND_LOOK_S = 0.2
@@ -63,7 +65,11 @@ async def look(world: World, wish: Desired, memory: Memory) -> Look:
         desired, observed = await observe(world, wish, memory)
         if _matches(observed) is False:
             raise store_mismatch(world)
-    return Look(desired, observed, make_plan(desired, observed))
+    plan = make_plan(desired, observed)
+    if broken := check_plan(plan, desired, observed):
+        what = f"a plan broke a rule of the store, and nothing was done: {broken[0]}"
+        raise PaddockError(f"{what}; this is a defect of paddock", reason="InvalidPlan")
+    return Look(desired, observed, plan)
 
 
 async def reconcile(
