@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -139,6 +140,8 @@ async def test_clients_that_say_half_and_go_leave_nothing_behind(served: Served)
 
 
 async def test_a_thousand_connections_harm_nobody(served: Served) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))  # both ends are ours
     async with undisturbed(served):
         wires = await asyncio.gather(*[Wire.open(served.path) for _ in range(1000)])
         assert len(wires) == 1000
