@@ -19,12 +19,12 @@ WAIT_S = 60.0
 class Terminal:
     """A command on a terminal of its own."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str]):
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], *, term: str = "dumb"):
         ours, theirs = pty.openpty()
         self._fd = ours
         self._process = subprocess.Popen(
             list(command),
-            env=dict(env) | {"TERM": "dumb"},
+            env=dict(env) | {"TERM": term},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -57,9 +57,23 @@ class Terminal:
         while self.seen.count(text) < times:
             left = until - time.monotonic()
             assert left > 0, f"{text!r} not seen {times} times in:\n{self.seen}"
-            if select.select([self._fd], [], [], left)[0]:
-                self.seen += os.read(self._fd, 65536).decode(errors="replace")
+            self._read(left)
         return self.seen
+
+    def _read(self, timeout_s: float) -> None:
+        if select.select([self._fd], [], [], timeout_s)[0]:
+            self.seen += os.read(self._fd, 65536).decode(errors="replace")
+
+    def interrupt_until(self, text: str) -> None:
+        """Ctrl-C, and again as a person would: one that comes between the prompt and the wait for a
+        key is noticed at the next key only (CPython's readline)."""
+        until = time.monotonic() + WAIT_S
+        while text not in self.seen:
+            assert time.monotonic() < until, f"{text!r} not seen in:\n{self.seen}"
+            self.interrupt()
+            again = time.monotonic() + 2
+            while text not in self.seen and (left := again - time.monotonic()) > 0:
+                self._read(left)
 
     def forget(self) -> None:
         """What was seen so far no longer counts."""

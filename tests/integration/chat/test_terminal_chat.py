@@ -54,8 +54,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(server: RealOllama, tmp_pat
         terminal.interrupt()
         terminal.wait_for("stopped")
         terminal.wait_for(">>> ")
-        terminal.interrupt()
-        terminal.wait_for("Ctrl-D or /bye leaves")
+        terminal.interrupt_until("Ctrl-D or /bye leaves")
         terminal.type("/bye\n")
         assert terminal.ends() == 0
 
