@@ -49,12 +49,13 @@ class Array:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor whose data is zeros; `size_bytes` is needed for types that this module lacks."""
+    """A tensor of `data`, or of zeros; `size_bytes` is needed for types that this module lacks."""
 
     name: str = "token_embd.weight"
     shape: tuple[int, ...] = (32,)
     type: int = F32
     size_bytes: int | None = None
+    data: bytes = b""
 
     @property
     def data_bytes(self) -> int:
@@ -81,13 +82,14 @@ def gguf_bytes(
     head = magic + struct.pack(order + "IQQ", version, len(tensors), len(kv))
     for key, value in kv.items():
         head += _string(order, key) + _value(order, value)
-    data_bytes = 0
+    data = bytearray()
     for tensor in tensors:
         dims = len(tensor.shape)
         head += _string(order, tensor.name)
-        head += struct.pack(f"{order}I{dims}QIQ", dims, *tensor.shape, tensor.type, data_bytes)
-        data_bytes += tensor.data_bytes + -tensor.data_bytes % alignment
-    return head + bytes(-len(head) % alignment) + bytes(data_bytes)
+        head += struct.pack(f"{order}I{dims}QIQ", dims, *tensor.shape, tensor.type, len(data))
+        data += tensor.data or bytes(tensor.data_bytes)
+        data += bytes(-len(data) % alignment)
+    return head + bytes(-len(head) % alignment) + bytes(data)
 
 
 def model_bytes(architecture: str = "llama", **kv: Any) -> bytes:
