@@ -22,6 +22,8 @@ reads it.
 from __future__ import annotations
 
 import enum
+import errno
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -160,3 +162,40 @@ class OllamaRefused(OllamaError):
     def __init__(self, message: str, *, status: int):
         super().__init__(message)
         self.status = status
+
+
+_SHOWN_CHARS = 300
+
+
+def words(error: Exception) -> str:
+    """An error in a few lower-case words."""
+    if isinstance(error, PaddockError):
+        return error.message
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text[:1].lower() + text[1:]
+
+
+def shown(text: str) -> str:
+    """A path or a name as one short line that can be printed: quoted where it is not that."""
+    if text.isprintable() and len(text) <= _SHOWN_CHARS:
+        return text
+    half = _SHOWN_CHARS // 2
+    return json.dumps(text if len(text) <= _SHOWN_CHARS else f"{text[:half]}…{text[-half:]}")
+
+
+_WRITING = {
+    errno.ENOSPC: ("NoSpace", "free some space"),
+    errno.EDQUOT: ("NoSpace", "free some space, or raise the quota"),
+    errno.EROFS: ("ReadOnly", "the file system is read-only; mount it writable"),
+    errno.EACCES: ("NotPermitted", "see who owns the folder that it lies in, and its mode"),
+    errno.EPERM: ("NotPermitted", "run as the owner of the models folder"),
+    errno.ENOTDIR: ("StoreBroken", "a file stands where a folder must be; move it away"),
+    errno.EISDIR: ("StoreBroken", "a folder stands where a file must be; move it away"),
+    errno.ELOOP: ("StoreBroken", "a link stands where none may be; remove it"),
+}
+
+
+def store_error(path: object, error: OSError) -> StoreError:
+    """What failed in writing below the models folder, where, and what to do."""
+    reason, hint = _WRITING.get(error.errno or 0, ("StoreFailed", "see the file system"))
+    return StoreError(f"cannot write {path}: {words(error)}; {hint}", reason=reason)

@@ -23,8 +23,9 @@ from paddock.endpoint.ports import EndpointLimits
 from paddock.endpoint.server import Endpoint
 from paddock.endpoint.socket import claim_socket, default_socket_path
 from paddock.engine.desire import Desire
+from paddock.engine.folders import folders_to_watch
 from paddock.engine.loop import Loop
-from paddock.engine.triggers import spec_folders, watch
+from paddock.engine.triggers import comes_or_goes, spec_folders, watch
 from paddock.engine.world import World, this_process
 from paddock.errors import SettingsError
 from paddock.host.daemon import Daemon
@@ -45,7 +46,8 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     socket_path = settings.socket or default_socket_path(environ, os.geteuid())
     holder = this_process(_now(), str(desire.path.resolve()), str(socket_path))
     await _wait_for_store(settings)
-    world = World.to_write(settings.url, settings.models_path, holder)
+    world = World.to_write(settings.url, settings.models_path, holder, settings.roots)
+    world.hf_token = settings.token
     try:
         metrics = Metrics()
         poll_s = min(settings.poll, settings.interval)
@@ -130,12 +132,18 @@ async def _serve(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) 
 
 
 async def _watch(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) -> None:
-    """Watch what the file is made of, and the store."""
+    """Watch what the file is made of, the store, and folders of models."""
 
     def folders() -> set[Path]:
         return {*spec_folders(desire.files), world.store.blobs_dir, world.store.manifests_dir}
 
-    await watch(folders, loop.wake, stop)
+    def discovered() -> set[Path]:
+        return folders_to_watch(loop.desired)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(watch(folders, loop.wake, stop))
+        # Apart, so that a tree too large to watch does not take the others with it into polling.
+        tasks.create_task(watch(discovered, loop.wake, stop, matters=comes_or_goes))
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     drain: float = Field(10.0, ge=0)
     undeclared: Literal["allow", "deny"] = "allow"
     admins: Annotated[tuple[str, ...], NoDecode] = ()
+    roots: Annotated[tuple[str, ...], NoDecode] = ()
     listen: Annotated[tuple[str, int] | None, NoDecode] = None
     max_body: int = Field(64 * 2**20, ge=1024)
     max_buffered: int = Field(256 * 2**20, ge=1024)
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     answer_time: float = Field(3600.0, gt=0)
     idle_time: float = Field(300.0, gt=0)
     stall_time: float = Field(600.0, gt=0)
+    hf_token: SecretStr | None = None
     log_format: Literal["auto", "console", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -87,13 +89,25 @@ class Settings(BaseSettings):
         match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
         return int(match[1]) << _SHIFTS[match[2].lower()] if match else value
 
-    @field_validator("admins", mode="before")
+    @field_validator("admins", "roots", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list | tuple):
             return (str(items),)
         return tuple(str(item).strip() for item in items if str(item).strip())
+
+    @field_validator("roots")
+    @classmethod
+    def _absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            folders = tuple(str(Path(folder).expanduser()) for folder in value)
+        except RuntimeError as error:
+            raise ValueError("must begin with ~ or the name of a user after it") from error
+        relative = [folder for folder in folders if not Path(folder).is_absolute()]
+        if relative:
+            raise ValueError(f"must be absolute paths, or begin with ~, and {relative[0]} is not")
+        return folders
 
     @field_validator("listen", mode="before")
     @classmethod
@@ -109,6 +123,11 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """Where Ollama answers, as a URL."""
         return parse_host(self.ollama_host or "")
+
+    @property
+    def token(self) -> str | None:
+        """The token for the Hugging Face Hub, as set."""
+        return None if self.hf_token is None else self.hf_token.get_secret_value()
 
     @property
     def models_path(self) -> Path:

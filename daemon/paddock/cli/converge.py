@@ -1,38 +1,38 @@
-"""`plan`, `apply` and `adopt`: one path with the daemon, which they need not have."""
+"""`plan` and `apply`: one path with the daemon, which they need not have."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from paddock.cli import views
+from paddock.cli.follow import ask_and_follow
 from paddock.cli.options import desire_of, is_verbose, settings_of
+from paddock.cli.progress import Display
 from paddock.core.desired import Desired
 from paddock.core.keep_alive import KeepAlive
 from paddock.core.model_status import Cycle
-from paddock.core.names import Name
 from paddock.core.observed import Memory
 from paddock.core.outcome import Outcome
 from paddock.core.plan import Plan
 from paddock.core.plan_json import plan_to_json
 from paddock.core.summarize import summarize
-from paddock.edges.daemon_client import post_json
 from paddock.edges.lock import Holder, read_holder
-from paddock.edges.store import Store
 from paddock.edges.store.reader import STATE_DIR
 from paddock.engine.desire import Desire
 from paddock.engine.reconcile import Recall, look, reconcile
-from paddock.engine.world import World, open_ledger, this_process
-from paddock.errors import LockedError, PaddockError, SettingsError, StoreError
+from paddock.engine.world import World, this_process
+from paddock.errors import LockedError, PaddockError, SettingsError
+from paddock.logs import configure_logs
 from paddock.settings import Settings
 
 EXIT_CHANGES = 2
 EXIT_PARTIAL = 3
-DAEMON_S = 3600.0
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def plan(options: argparse.Namespace) -> int:
 
 
 async def _plan(settings: Settings, desired: Desired) -> Plan:
-    world = World.to_read(settings.url, settings.models_path)
+    world = World.to_read(settings.url, settings.models_path, settings.roots)
     try:
         return (await look(world, desired, Memory())).plan
     finally:
@@ -59,13 +59,16 @@ async def _plan(settings: Settings, desired: Desired) -> Plan:
 def apply(options: argparse.Namespace) -> int:
     """Make it so: through the daemon that holds this store, or under the lock."""
     settings = settings_of(options)
+    # What is logged on the way is no result: it goes to stderr.
+    configure_logs("warning", "console", colors=not getattr(options, "no_color", False))
     desire = desire_of(settings)
     desired = desire()
     timeout_s = _seconds(options.timeout)
     holder = read_holder(settings.models_path / STATE_DIR)
     if holder is not None and holder.socket is not None:
-        result = _ask(holder, desire, timeout_s)
+        result = _ask(holder, desire, timeout_s, prune=options.prune)
     else:
+        desired = desired.pruning() if options.prune else desired
         result = asyncio.run(_within(_apply(settings, desire, desired), timeout_s))
     views.show(
         {"format_version": 1, **result},
@@ -75,7 +78,9 @@ def apply(options: argparse.Namespace) -> int:
     return 0 if views.ready(result["status"])["status"] == "True" else EXIT_PARTIAL
 
 
-def _ask(holder: Holder, desire: Desire, timeout_s: float | None) -> Mapping[str, Any]:
+def _ask(
+    holder: Holder, desire: Desire, timeout_s: float | None, *, prune: bool
+) -> Mapping[str, Any]:
     """Let the daemon do it, if it is about the same file."""
     mine = str(desire.path.resolve())
     if mine != holder.file:
@@ -83,53 +88,32 @@ def _ask(holder: Holder, desire: Desire, timeout_s: float | None) -> Mapping[str
         raise LockedError(f"{what}; edit that file, or stop it", holder=str(holder))
     assert holder.socket is not None
     views.note(f"asking {holder}")
-    result = post_json(Path(holder.socket), "/paddock/reconcile", timeout_s=timeout_s or DAEMON_S)
-    for outcome in result["outcomes"]:
-        views.note(views.outcome_line(outcome))
-    return result
+    return ask_and_follow(Path(holder.socket), timeout_s, prune=prune)
 
 
 async def _apply(settings: Settings, desire: Desire, desired: Desired) -> Mapping[str, Any]:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = this_process(since, str(desire.path.resolve()), None)
-    world = World.to_write(settings.url, settings.models_path, holder)
-    try:
-        cycle, outcomes = await reconcile(world, desired, Recall(), _report, _nobody)
-    finally:
-        await world.close()
+    world = World.to_write(settings.url, settings.models_path, holder, settings.roots)
+    world.hf_token = settings.token
+    with Display(sys.stderr) as display:
+        world.progress.listen(display.moved, display.ended)
+
+        def report(outcome: Outcome) -> None:
+            display.note(views.outcome_line(outcome.to_json()))
+
+        try:
+            cycle, outcomes = await reconcile(world, desired, Recall(), report, _nobody)
+        finally:
+            await world.close()
+        for out in cycle.desired.found.notes:
+            display.note(f"note: {out.sentence}")
     told = [outcome.to_json() for outcome in outcomes]
     return {"outcomes": told, "status": summarize(cycle).to_json()}
 
 
-def _report(outcome: Outcome) -> None:
-    views.note(views.outcome_line(outcome.to_json()))
-
-
 def _nobody(_: Cycle) -> None:
     """Nobody watches a single apply between its rounds."""
-
-
-def adopt(options: argparse.Namespace) -> int:
-    """Claim models that exist, so that the file may change and remove them."""
-    settings = settings_of(options)
-    names = [Name.parse(text) for text in options.names]
-    store = Store(settings.models_path)
-    store.check_writable()
-    missing = [name for name in names if store.manifest_digest(name) is None]
-    if missing:
-        what = f"{missing[0]} is not installed in {store.root}"
-        raise StoreError(f"{what}; see ollama list", reason="NotInstalled")
-    store.make_state_dir()
-    # One transaction of the ledger: a running daemon sees it in its next cycle.
-    state = open_ledger(store)
-    try:
-        state.claim(names)
-    finally:
-        state.close()
-    text = "\n".join(f"{name}: adopted" for name in names)
-    adopted = [name.display for name in names]
-    views.show({"format_version": 1, "adopted": adopted}, text, options.output)
-    return 0
 
 
 async def _within(work: Coroutine[Any, Any, T], timeout_s: float | None) -> T:

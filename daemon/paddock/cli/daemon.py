@@ -87,7 +87,7 @@ def daemon_socket(settings: Settings) -> Path | None:
 
 async def _look(settings: Settings) -> Mapping[str, Any]:
     desired = desire_of(settings)()
-    world = World.to_read(settings.url, settings.models_path)
+    world = World.to_read(settings.url, settings.models_path, settings.roots)
     try:
         desired, observed, plan = await look(world, desired, Memory())
     finally:
@@ -96,8 +96,8 @@ async def _look(settings: Settings) -> Mapping[str, Any]:
 
 
 def _only(document: Mapping[str, Any], text: str) -> Mapping[str, Any]:
-    name = Name.parse(text).display
-    models = [model for model in document["models"] if model["name"] == name]
+    name = Name.parse(text)
+    models = [m for m in document["models"] if Name.parse_api(m["name"]).folded == name.folded]
     if not models:
         what = f"{name} is not declared in {document['file']}"
         raise PaddockError(f"{what}; paddock status shows all that are", reason="NotDeclared")

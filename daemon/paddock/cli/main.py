@@ -7,19 +7,44 @@ that a quick command stays quick.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import paddock
 from paddock.cli import views
 from paddock.errors import PaddockError, SettingsError
 
 Command = Callable[[argparse.Namespace], int]
+# Adds a command: its name, what it is about, and its options where they are not the common ones.
+Add: TypeAlias = Callable[..., argparse.ArgumentParser]
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+# As core/layouts.py has them, which `paddock status` has no need to import.
+LAYOUTS = ("directory", "lmstudio", "huggingface", "llamacpp", "transformerlab")
+
+# Each command's module below paddock.cli, and its function there.
+_COMMANDS = {
+    "adopt": "adopt.adopt",
+    "apply": "converge.apply",
+    "chat": "daemon.chat",
+    "events": "events.run",
+    "explain": "explain.run",
+    "export": "export.run",
+    "outdated": "outdated.outdated",
+    "pause": "pause.pause",
+    "plan": "converge.plan",
+    "resume": "pause.resume",
+    "run": "daemon.run",
+    "scan": "scan.scan",
+    "schema": "spec.schema",
+    "status": "daemon.status",
+    "validate": "spec.validate",
+    "verify": "verify.run",
+}
 
 _COMMON = (
     ("-f", "--file", {"metavar": "PATH", "help": "models.yaml, or a folder of such files"}),
@@ -54,17 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Command:
-    if name in {"validate", "schema"}:
-        from paddock.cli import spec
-
-        return {"validate": spec.validate, "schema": spec.schema}[name]
-    if name in {"plan", "apply", "adopt"}:
-        from paddock.cli import converge
-
-        return {"plan": converge.plan, "apply": converge.apply, "adopt": converge.adopt}[name]
-    from paddock.cli import daemon
-
-    return {"run": daemon.run, "status": daemon.status, "chat": daemon.chat}[name]
+    module, _, function = _COMMANDS[name].partition(".")
+    command: Command = getattr(importlib.import_module(f"paddock.cli.{module}"), function)
+    return command
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,10 +91,17 @@ class _Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message}; see {self.prog} --help", reason="Usage")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _common(without: str = "") -> _Parser:
+    """The common options, without one short form of them that a command has for itself."""
     common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     for short, long, details in _COMMON:
-        common.add_argument(*filter(None, (short, long)), **details)
+        names = [name for name in (short, long) if name and name != without]
+        common.add_argument(*names, **details)
+    return common
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = _common()
     parser = _Parser(
         prog="paddock",
         description="Keeps this host's Ollama models as models.yaml says.",
@@ -88,8 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         dest="command", metavar="COMMAND", required=True, parser_class=_Parser
     )
 
-    def add(name: str, about: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=about, description=about, parents=[common])
+    def add(name: str, about: str, options: _Parser = common) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about, parents=[options])
 
     add("validate", "check models.yaml and say all that is wrong").add_argument(
         "files", nargs="*", metavar="FILE", type=Path
@@ -97,8 +121,14 @@ def _parser() -> argparse.ArgumentParser:
     add("plan", "show what apply would do").add_argument(
         "--detailed-exitcode", action="store_true", help="exit with 2 when changes are pending"
     )
-    add("apply", "make the models be as the file says").add_argument(
+    apply = add("apply", "make the models be as the file says")
+    apply.add_argument(
         "--timeout", metavar="TIME", default=None, help="give up after this time, such as 10m"
+    )
+    apply.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove models of paddock's that the file does not name",
     )
     add("run", "keep the models as the file says, and serve the socket")
     add("status", "show how the models stand").add_argument("name", nargs="?", metavar="NAME")
@@ -115,13 +145,51 @@ def _parser() -> argparse.ArgumentParser:
         help="an image for the first prompt; may be repeated",
     )
     chat.add_argument("--json", action="store_true", help="print the answer's lines as they come")
-    add("adopt", "claim models that exist, so that they may be changed").add_argument(
-        "names", nargs="+", metavar="NAME"
+    adopt = add("adopt", "claim models that exist, and add them to models.yaml")
+    adopt.add_argument("names", nargs="*", metavar="NAME")
+    adopt.add_argument("--all", action="store_true", help="every model that is installed")
+    adopt.add_argument("--dry-run", action="store_true", help="show the change, and make none")
+    export = add("export", "print models.yaml for what is installed")
+    export.add_argument("names", nargs="*", metavar="NAME")
+    export.add_argument(
+        "--digests",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="pin each source by its digest (the default)",
     )
+    verify = add("verify", "hash the files of models against their digests")
+    verify.add_argument("names", nargs="*", metavar="NAME")
+    verify.add_argument("--repair", action="store_true", help="mend what can be mended")
+    behind = add("outdated", "show which pulled models their registries have newer ones of")
+    behind.add_argument("names", nargs="*", metavar="NAME")
+    behind.add_argument(
+        "--detailed-exitcode", action="store_true", help="exit with 2 when something is outdated"
+    )
+    scan = add("scan", "print models.yaml for the GGUFs that lie in folders")
+    scan.add_argument("folders", nargs="+", metavar="DIR")
+    scan.add_argument("--layout", choices=LAYOUTS, help="how the files lie (guessed)")
+    scan.add_argument("--name", metavar="TEMPLATE", help="what models are called")
+    scan.add_argument(
+        "--discover", action="store_true", help="print discover entries, not each model"
+    )
+    _add_caring(add)
     add("schema", "print a JSON Schema").add_argument(
         "kind", nargs="?", choices=["models", "status", "plan"], default="models"
     )
     return parser
+
+
+def _add_caring(add: Add) -> None:
+    """The commands for what is done about a model, or shall not be."""
+    for name, about in (
+        ("pause", "leave models alone until they are resumed"),
+        ("resume", "care for paused models again"),
+    ):
+        add(name, about).add_argument("names", nargs="+", metavar="NAME")
+    add("explain", "tell all that is known of one model").add_argument("name", metavar="NAME")
+    events = add("events", "print what happened, from the daemon", _common(without="-f"))
+    events.add_argument("-f", "--follow", action="store_true", help="go on with what happens")
+    events.add_argument("--since", metavar="ID", type=int, default=0, help="those after this one")
 
 
 if __name__ == "__main__":

@@ -26,13 +26,23 @@ def show(document: Document, text: str, output: str) -> None:
 
             print(yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True), end="")
         case _:
-            print(text)
+            print(plain(text))
     sys.stdout.flush()
+
+
+def line(text: str) -> None:
+    """Print one line of a result that comes line by line."""
+    print(text, flush=True)
 
 
 def note(text: str) -> None:
     """Print a line for the person at the terminal, beside the result."""
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text), file=sys.stderr, flush=True)
+
+
+def plain(text: str) -> str:
+    """Text without what a terminal obeys: a name of a file may hold anything."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def fail(reason: str, message: str, exit_code: int, output: str) -> None:
@@ -56,7 +66,9 @@ def plan_text(plan: Document, models: int, *, verbose: bool) -> str:
         lines.append(line)
         told = actions.get(name, []) if verbose else []
         lines += [f"    {a['action']}: {a['message']} ({a['reason']})" for a in told]
-    return "\n".join([*lines, plancount(plan, models)])
+    notes = [f"note: {told['name']} is {told['message']}" for told in plan.get("suspended", ())]
+    notes += [f"note: {note['message']}" for note in plan["notes"]]
+    return "\n".join([*lines, *notes, plancount(plan, models)])
 
 
 def plancount(plan: Document, models: int) -> str:
@@ -89,11 +101,17 @@ def outcome_line(outcome: Document) -> str:
 
 def applied_text(outcomes: Sequence[Document], status: Document) -> str:
     """What an apply did, and how the models stand."""
-    models = status["models"]
+    models = [model for model in status["models"] if not _suspension(model)]
     unready = [model for model in models if ready(model)["status"] != "True"]
     lines = [f"! {m['name']}: {ready(m)['message']} ({ready(m)['reason']})" for m in unready]
+    alone = {model["name"]: _suspension(model) for model in status["models"]}
+    lines += [f"note: {name} is {told['message']}" for name, told in alone.items() if told]
     done = sum(outcome["result"] == "done" for outcome in outcomes)
-    if not outcomes and not unready:
+    host = ready(status)
+    is_held = host["reason"] == "MassRemoval"
+    if is_held:
+        lines.append(f"! {host['message']} ({host['reason']})")
+    if not outcomes and not unready and not is_held:
         lines.append(_no_changes(len(models), status["file"]))
     else:
         what = f"Applied {count(done, 'action')}: {len(models) - len(unready)} of "
@@ -114,18 +132,34 @@ def status_text(status: Document) -> str:
                 human(model["size_bytes"]),
                 human(model["copied_bytes"]),
                 model["source"],
-                f"{state['reason']}: {state['message']}",
+                _state(model),
             )
         )
     host = ready(status)
-    answers = next(c for c in status["conditions"] if c["type"] == "OllamaReachable")
-    return "\n".join(
-        [
-            *table(rows),
-            f"{status['file']} (generation {status['generation']}): {host['message']}",
-            answers["message"],
-        ]
-    )
+    said = {c["type"]: c["message"] for c in status["conditions"]}
+    lines = [
+        *table(rows),
+        f"{status['file']} (generation {status['generation']}): {host['message']}",
+        said["OllamaReachable"],
+    ]
+    if "Published" in said:
+        lines.append(f"published: {said['Published']}")
+    return "\n".join(lines)
+
+
+def _state(model: Document) -> str:
+    """Why a model is ready or is not; of one that is left alone, why it is."""
+    state = ready(model)
+    told = f"{state['reason']}: {state['message']}"
+    alone = _suspension(model)
+    if alone is None:
+        return told
+    about = "" if state["reason"] == "Suspended" else f" ({told})"
+    return f"{alone['reason']}: {alone['message']}{about}"
+
+
+def _suspension(model: Document) -> Document | None:
+    return next((c for c in model["conditions"] if c["type"] == "Suspended"), None)
 
 
 def ready(document: Document) -> Document:

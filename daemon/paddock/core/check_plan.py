@@ -10,23 +10,28 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from paddock.core.check_trees import tree_offences
 from paddock.core.desired import Desired, FromRegistry, State
 from paddock.core.digest import Digest, digest_of, short
+from paddock.core.locate import hub_files
 from paddock.core.manifest import Manifest, parse_manifest
 from paddock.core.names import Name, is_scratch
 from paddock.core.observed import LinkBlob as Link
 from paddock.core.observed import Observed, RegularBlob, Unknown
 from paddock.core.plan import (
     Action,
+    DownloadFile,
     LinkBlob,
     LoadModel,
     Plan,
+    PublishLink,
     PullModel,
     RemoveManifest,
     RemoveScratch,
     SetKeepAlive,
     UnlinkBlob,
     UnloadModel,
+    UnpublishLink,
     WriteBlob,
     WriteManifest,
 )
@@ -42,8 +47,8 @@ def check_plan(plan: Plan, desired: Desired, observed: Observed) -> list[str]:
     if isinstance(view, Unknown):
         return [f"{_told(a)}: planned without a look at the store" for a in plan.actions]
     rules = _Rules(plan, desired, view)
-    told = (rules.order(), rules.names(), rules.ownership(), rules.complete())
-    return list(itertools.chain(*told, rules.prefixes(), rules.runners()))
+    told = (rules.order(), rules.names(), rules.ownership(), rules.complete(), rules.trees())
+    return list(itertools.chain(*told, rules.prefixes(), rules.runners(), rules.suspended()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +72,43 @@ class _Rules:
             if isinstance(action, RemoveScratch):
                 if action.name not in ledger.scratch or not is_scratch(action.name):
                     yield f"{_told(action)}: is no scratch model of ours"
+            elif isinstance(action, PublishLink | UnpublishLink):
+                pass  # a link to a model is not the model: see `trees`
             elif action.name not in known:
                 yield f"{_told(action)}: is neither declared nor ours"
-            elif action.name in held and not isinstance(action, UnlinkBlob):
+            elif action.name in held - self._gone() and not isinstance(action, UnlinkBlob):
                 yield f"{_told(action)}: is blocked or waits"
             if isinstance(action, PullModel) and not self._is_declared(action.reference):
                 yield f"{_told(action)}: no model has the source {action.reference}"
+            if isinstance(action, DownloadFile) and set(action.files) - hub_files(self.desired):
+                yield f"{_told(action)}: downloads what no model is made of"
+
+    def trees(self) -> Iterator[str]:
+        """In publish trees only what is ours is changed."""
+        for action in self.plan.actions:
+            for offence in tree_offences(action, self.desired, self.view):
+                yield f"{_told(action)}: {offence}"
+
+    def suspended(self) -> Iterator[str]:
+        """What is left alone is not touched, by whatever name; blobs that nothing names may go."""
+        models, paused = self.desired.models.values(), self.view.ledger.paused
+        alone = {name.folded for name in paused} | {m.name.folded for m in models if m.suspended}
+        for action in self.plan.actions:
+            pulled = {action.reference} if isinstance(action, PullModel) else set[Name]()
+            touched = {name for name in {action.name, *pulled} if name.folded in alone}
+            if touched and not isinstance(action, UnlinkBlob):
+                yield f"{_told(action)}: {touched.pop()} is suspended"
+
+    def _may_go(self, name: Name) -> bool:
+        model = self.desired.models.get(name)
+        if model is None:
+            return self.desired.prune.on and name in self.view.ledger.owned
+        return model.state is State.ABSENT or name in self._gone()
+
+    def _gone(self) -> set[Name]:
+        """The models of which a file was away at an earlier look as well."""
+        memory = self.view.observed.memory
+        return {b.name for b in self.plan.blocked if b.gone and b.name in memory.gone}
 
     def _is_declared(self, reference: Name) -> bool:
         sources = (model.source for model in self.desired.models.values())
@@ -86,9 +122,8 @@ class _Rules:
                 yield f"{_told(action)}: {changed} is there and not ours"
             match action:
                 case RemoveManifest(name=name):
-                    model = self.desired.models.get(name)
-                    if model is None or model.state is not State.ABSENT:
-                        yield f"{_told(action)}: is not declared absent"
+                    if not self._may_go(name):
+                        yield f"{_told(action)}: is not declared absent, and its source not gone"
                 case LinkBlob(digest=digest):
                     yield from self._link(action, digest)
                 case UnlinkBlob(digest=digest):
@@ -128,7 +163,7 @@ class _Rules:
         if not isinstance(action, WriteManifest):
             return False
         found = self.view.manifest(action.name)
-        return found is not None and found.model_digest != action.model_digest
+        return found is not None and found.files != action.files
 
     def prefixes(self) -> Iterator[str]:
         """After each action every manifest has all of its blobs."""

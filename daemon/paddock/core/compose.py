@@ -7,30 +7,36 @@ person is `Blocked`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
-from paddock.core.composition import Composition, derive, from_file, from_manifest, probe_key
-from paddock.core.desired import Desired, DesiredModel, FromFile, FromModel, FromRegistry, State
-from paddock.core.digest import Digest
+from paddock.core.compose_files import (
+    Composed,
+    Pending,
+    compose_files,
+    compose_hub,
+    probe_action,
+)
+from paddock.core.composition import Composition, derive, from_manifest, probe_key
+from paddock.core.desired import (
+    Desired,
+    DesiredModel,
+    FromFile,
+    FromHub,
+    FromModel,
+    FromRegistry,
+    State,
+)
+from paddock.core.digest import Digest, digest_of
 from paddock.core.gguf import Facts
-from paddock.core.manifest import Manifest
+from paddock.core.manifest import MODEL_TYPE, Manifest
 from paddock.core.names import Name
-from paddock.core.observed import ProbeAnswer, SourceFact, SourceFile, SourceMissing, Unknown
-from paddock.core.ownership import DIFFERS, is_foreign, is_marked, not_owned
-from paddock.core.plan import Blocked, HashSource, ProbeModel, PullModel
+from paddock.core.observed import ProbeAnswer
+from paddock.core.ownership import is_foreign, is_marked, not_owned
+from paddock.core.plan import Blocked, PullModel
+from paddock.core.stubs import part_stubs
 from paddock.core.view import View
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """Not known yet. `action` finds out; without one, another model's action does."""
-
-    reason: str
-    message: str = ""
-    action: PullModel | HashSource | ProbeModel | None = None
-    size_bytes: int = 0
-
 
 # What a model that is not ours would have to be changed for.
 _FOREIGN = {
@@ -39,15 +45,15 @@ _FOREIGN = {
     "BlobsMissing": "lacks some of its blobs",
 }
 
-Composed: TypeAlias = Composition | Pending | Blocked
-
 
 @dataclass(slots=True)
 class Composer:
-    """Composes each model once: a derived model asks for its base's composition."""
+    """Composes each model once: a derived model asks for its base's composition. What is
+    `left_alone` is a base as the store has it."""
 
     desired: Desired
     view: View
+    left_alone: Collection[Name] = ()
     _done: dict[Name, Composed] = field(default_factory=dict)
 
     def compose(self, name: Name) -> Composed:
@@ -61,8 +67,10 @@ class Composer:
 
     def _compose(self, model: DesiredModel) -> Composed:
         match model.source:
-            case FromFile(path):
-                return self._from_file(model, path)
+            case FromFile():
+                return compose_files(model, model.source, self.view)
+            case FromHub():
+                return compose_hub(model, model.source, self.view)
             case FromRegistry():
                 return self._from_registry(model, model.source)
             case FromModel(base):
@@ -72,31 +80,6 @@ class Composer:
                 return Blocked(model.name, "NoSource", f"{model.name} has no source")
             case _:
                 assert_never(model.source)
-
-    def _from_file(self, model: DesiredModel, path: str) -> Composed:
-        usable = usable_source(model.name, path, self.view.observed.sources.get(path))
-        if isinstance(usable, Blocked):
-            return usable
-        source, facts = usable
-        size = source.stat.size_bytes
-        if source.digest is None:
-            if self._differs_in_size(model.name, size):
-                return not_owned(model.name, model.name, DIFFERS)
-            hashing = _hash(model.name, path, source, is_new=not is_marked(model.name, self.view))
-            return Pending(hashing.reason, "", hashing, size)
-        key = probe_key(facts.stub_digest, None, model.overrides)
-        answer = self.view.observed.probes.get(key)
-        if answer is None:
-            return Pending("NotProbed", "", _probe(model, key, facts.stub, None), size)
-        return from_file(source, facts, source.digest, answer)
-
-    def _differs_in_size(self, name: Name, size: int) -> bool:
-        """Whether a model of others cannot be equal: known without reading a file."""
-        manifest = self.view.manifest(name)
-        if manifest is None or not is_foreign(name, self.view):
-            return False
-        sizes = {d.size_bytes for d in manifest.layers if d.digest == manifest.model_digest}
-        return size not in sizes
 
     def _from_registry(self, model: DesiredModel, source: FromRegistry) -> Composed:
         if self._is_taken(source.reference):
@@ -137,12 +120,16 @@ class Composer:
 
     def _pull(self, model: DesiredModel, source: FromRegistry, reason: str) -> Pending | Blocked:
         """A pull overwrites without asking (ollama:server/images.go PullModel)."""
+        if source.reference in self.left_alone:
+            what = f"its source {source.reference} {_FOREIGN[reason]}, and is left alone"
+            hint = f"paddock explain {source.reference} says why"
+            return Blocked(model.name, "SourceSuspended", f"{what}; {hint}")
         if is_foreign(source.reference, self.view):
             return not_owned(model.name, source.reference, _FOREIGN[reason])
-        return Pending(reason, "", _pull(model.name, source, reason))
+        return Pending(reason, "", (_pull(model.name, source, reason),))
 
     def _base(self, model: DesiredModel, base: Name) -> Composed:
-        declared = self.desired.models.get(base)
+        declared = None if base in self.left_alone else self.desired.models.get(base)
         if declared is not None and declared.state is State.PRESENT:
             return self.compose(base)
         if declared is not None:
@@ -150,12 +137,16 @@ class Composer:
             return Blocked(model.name, "BaseAbsent", what)
         found = manifest_of(self.view, base)
         if found is None:
-            what = f"its base {base} is not installed and not declared"
-            return Blocked(model.name, "BaseMissing", f"{what}; declare it, or pull it")
+            return Blocked(model.name, "BaseMissing", self._missing_base(base))
         if from_manifest(found[0]).lost(self.view.has):
             what = f"its base {base} lacks blobs; pull or create it again"
             return Blocked(model.name, "BaseBroken", what)
         return from_manifest(found[0])
+
+    def _missing_base(self, base: Name) -> str:
+        if base in self.left_alone:
+            return f"its base {base} is not installed and left alone; paddock explain {base}"
+        return f"its base {base} is not installed and not declared; declare it, or pull it"
 
     def _derive(self, model: DesiredModel, base: Composed) -> Composed:
         match base:
@@ -170,12 +161,13 @@ class Composer:
         if not model.overrides:
             return Composition(base.config, base.parts)
         facts = self._facts(base)
-        if facts is None:
+        if not facts:
             return self._without_facts(model)
-        key = probe_key(facts.stub_digest, base, model.overrides)
+        stubs = part_stubs(facts)
+        key = probe_key([digest_of(stub.content) for stub in stubs], base, model.overrides)
         answer: ProbeAnswer | None = self.view.observed.probes.get(key)
         if answer is None:
-            return Pending("NotProbed", "", _probe(model, key, facts.stub, base))
+            return Pending("NotProbed", "", (probe_action(model, key, stubs, base),))
         return derive(base, answer)
 
     def _without_facts(self, model: DesiredModel) -> Pending | Blocked:
@@ -184,12 +176,18 @@ class Composer:
             return _base_not_ready(model)
         return Blocked(model.name, "BaseUnreadable", "the header of its base's GGUF cannot be read")
 
-    def _facts(self, base: Composition) -> Facts | None:
-        linked = [p.link for p in base.files if p.link is not None]
-        if linked:
-            return linked[-1].facts
-        digest = base.model_digest
-        return None if digest is None else self.view.observed.facts.get(digest)
+    def _facts(self, base: Composition) -> list[Facts]:
+        """The facts of each part of the base's GGUF; none where one cannot be read."""
+        found: list[Facts] = []
+        for part in base.files:
+            if part.descriptor.media_type != MODEL_TYPE:
+                continue
+            linked = None if part.link is None else part.link.facts
+            facts = linked or self.view.observed.facts.get(part.descriptor.digest)
+            if facts is None:
+                return []
+            found.append(facts)
+        return found
 
 
 def _stands(model: DesiredModel, source: FromRegistry) -> bool:
@@ -206,7 +204,7 @@ def blocked_by(base: Blocked, name: Name) -> Blocked:
     """A model whose base is blocked; of several, the first one tells why."""
     is_first = base.reason != "BaseBlocked"
     why = f"its base {base.name}: {base.message}" if is_first else base.message
-    return Blocked(name, "BaseBlocked", why)
+    return Blocked(name, "BaseBlocked", why, base.gone)
 
 
 def manifest_of(view: View, name: Name) -> tuple[Manifest, frozenset[Digest]] | None:
@@ -215,64 +213,6 @@ def manifest_of(view: View, name: Name) -> tuple[Manifest, frozenset[Digest]] | 
     if found is None or found.manifest is None:
         return None
     return found.manifest, found.digests
-
-
-def usable_source(
-    name: Name, path: str, fact: SourceFact | None
-) -> tuple[SourceFile, Facts] | Blocked:
-    """A source file with its header's facts, or the reason why it cannot be a model."""
-    match fact:
-        case SourceFile(problem=None, facts=Facts() as facts):
-            refused = _refusal(path, facts)
-            return Blocked(name, *refused) if refused else (fact, facts)
-        case SourceFile(problem=problem):
-            what = problem or Unknown("SourceUnreadable", f"cannot read the header of {path}")
-            return Blocked(name, what.reason, what.message)
-        case SourceMissing():
-            hint = "create it or set state: absent"
-            return Blocked(name, "SourceMissing", f'source "{path}" does not exist; {hint}')
-        case Unknown():
-            return Blocked(name, fact.reason, fact.message)
-        case None:
-            return Blocked(name, "SourceUnknown", f'source "{path}" was not looked at')
-        case _:
-            assert_never(fact)
-
-
-def _refusal(path: str, facts: Facts) -> tuple[str, str] | None:
-    if facts.split_count is not None and facts.split_count > 1:
-        what = f'"{path}" is part of a split GGUF of {facts.split_count} files'
-        return "SplitUnsupported", f"{what}; merge them with llama-gguf-split --merge"
-    if facts.byte_order == "big":
-        return "BigEndian", f'"{path}" is a big-endian GGUF, which Ollama cannot read'
-    if facts.kind != "model":
-        what = f'"{path}" is a GGUF of the kind "{facts.kind}", not a model'
-        return "NotAModel", f"{what}; name the model's own file"
-    return None
-
-
-def _hash(name: Name, path: str, source: SourceFile, *, is_new: bool) -> HashSource:
-    return HashSource(
-        name=name,
-        reason="SourceNew" if is_new else "SourceChanged",
-        message=f"hash and link {path}" if is_new else f"hash {path}",
-        symbol="+",
-        path=path,
-        stat=source.stat,
-    )
-
-
-def _probe(model: DesiredModel, key: Digest, stub: bytes, base: Composition | None) -> ProbeModel:
-    return ProbeModel(
-        name=model.name,
-        reason="NotProbed",
-        message="ask Ollama for the template and parameters of this header",
-        symbol="+",
-        key=key,
-        stub=stub,
-        base=base,
-        overrides=model.overrides,
-    )
 
 
 def _pull(name: Name, source: FromRegistry, reason: str) -> PullModel:

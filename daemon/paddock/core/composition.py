@@ -7,13 +7,23 @@ file (linked), or neither (it must be in the store already, as a pulled or share
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paddock.core.desired import Overrides
 from paddock.core.digest import Digest, digest_of
-from paddock.core.gguf import Facts
-from paddock.core.manifest import CONFIG_TYPE, FILE_TYPES, MODEL_TYPE, Descriptor, Manifest
+from paddock.core.files import PARTS, Role, UsableFile
+from paddock.core.gguf import human_number
+from paddock.core.manifest import (
+    ADAPTER_TYPE,
+    CONFIG_TYPE,
+    DRAFT_TYPE,
+    FILE_TYPES,
+    MODEL_TYPE,
+    PROJECTOR_TYPE,
+    Descriptor,
+    Manifest,
+)
 from paddock.core.observed import ProbeAnswer, SmallLayer, SourceFile
 
 
@@ -74,11 +84,13 @@ def from_manifest(manifest: Manifest, *, stands: bool = False) -> Composition:
     return Composition(config, tuple(map(Part, manifest.layers)), stands=stands)
 
 
-def from_file(source: SourceFile, facts: Facts, digest: Digest, answer: ProbeAnswer) -> Composition:
-    """A linked GGUF with the config and small layers that the probe gave for it."""
-    model = Part(Descriptor(MODEL_TYPE, digest, source.stat.size_bytes), link=source)
-    config = with_model_type(answer.config, facts.model_type)
-    return Composition(_config_part(config), (model, *map(_text_part, answer.layers)))
+def from_files(files: Sequence[UsableFile], answer: ProbeAnswer) -> Composition:
+    """Linked files with the config and small layers that the probe gave for them. The parts of a
+    split GGUF stay in their order, which is what Ollama tells them by."""
+    parameters = sum(file.facts.parameter_count for file in files if file.role in PARTS)
+    config = with_model_type(answer.config, human_number(parameters))
+    parts = [*map(_linked_part, files), *map(_text_part, answer.layers)]
+    return Composition(_config_part(config), tuple(parts))
 
 
 def derive(base: Composition, answer: ProbeAnswer) -> Composition:
@@ -86,10 +98,10 @@ def derive(base: Composition, answer: ProbeAnswer) -> Composition:
     return Composition(_config_part(answer.config), (*base.files, *map(_text_part, answer.layers)))
 
 
-def probe_key(stub_digest: Digest, base: Composition | None, overrides: Overrides) -> Digest:
+def probe_key(stubs: Sequence[Digest], base: Composition | None, overrides: Overrides) -> Digest:
     """The key under which a probe's answer is remembered: all that the answer depends on."""
     document = {
-        "stub": stub_digest,
+        "stub": stubs[0] if len(stubs) == 1 else list(stubs),
         "base": None if base is None else [p.descriptor.digest for p in _base_parts(base)],
         "overrides": {
             "template": overrides.template,
@@ -108,6 +120,21 @@ def with_model_type(config: bytes, model_type: str) -> bytes:
     document = json.loads(config)
     document["model_type"] = model_type
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+_TYPES: Mapping[Role, str] = {
+    "model": MODEL_TYPE,
+    "part": MODEL_TYPE,
+    "projector": PROJECTOR_TYPE,
+    "adapter": ADAPTER_TYPE,
+    "draft": DRAFT_TYPE,
+}
+
+
+def _linked_part(file: UsableFile) -> Part:
+    assert file.digest is not None
+    size_bytes = file.source.stat.size_bytes
+    return Part(Descriptor(_TYPES[file.role], file.digest, size_bytes), link=file.source)
 
 
 def _base_parts(base: Composition) -> tuple[Part, ...]:

@@ -60,6 +60,11 @@ class ModelStatus:
     expires_at: datetime | None
     conditions: tuple[Condition, ...]
 
+    @property
+    def suspended(self) -> bool:
+        """Whether it is left alone."""
+        return any(found.type == "Suspended" for found in self.conditions)
+
     def to_json(self) -> dict[str, Any]:
         """The JSON of one model."""
         return {

@@ -45,6 +45,22 @@ class WaitingDocument(_Document):
     message: str
 
 
+class SuspendedDocument(_Document):
+    """A model that is left alone."""
+
+    name: str
+    reason: Literal["SuspendedInFile", "Paused"]
+    message: str = Field(description="Why, and what ends it.")
+
+
+class NoteDocument(_Document):
+    """A path of a publish tree that stays as it is."""
+
+    path: str
+    reason: str
+    message: str = Field(description="Why, and what a person can do.")
+
+
 class SummaryDocument(_Document):
     """How many models each thing happens to."""
 
@@ -63,6 +79,8 @@ class PlanDocument(_Document):
     actions: list[ActionDocument]
     waiting: list[WaitingDocument]
     blocked: list[BlockedDocument]
+    suspended: list[SuspendedDocument]
+    notes: list[NoteDocument]
     summary: SummaryDocument
 
 

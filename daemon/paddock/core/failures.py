@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from paddock.core.names import Name
 from paddock.core.outcome import Failure, Outcome
-from paddock.core.plan import Action, Plan
+from paddock.core.plan import Action, Plan, Subject
 from paddock.errors import Retry
 
 FIRST_S = 1.0
@@ -21,39 +20,40 @@ LONGEST_S = 300.0
 WAIT_S = 5.0
 
 
-def runnable(plan: Plan, failures: Mapping[Name, Failure], now: datetime) -> tuple[Action, ...]:
-    """The plan's actions without those of models that are held back."""
-    by_name = actions_by_name(plan)
-    held = {name for name, f in failures.items() if _holds(f, by_name.get(name, ()), now)}
-    return tuple(action for action in plan.actions if action.name not in held)
+def runnable(plan: Plan, failures: Mapping[Subject, Failure], now: datetime) -> tuple[Action, ...]:
+    """The plan's actions without those of models (and paths of publish trees) that
+    are held back."""
+    by_subject = _by_subject(plan)
+    held = {what for what, f in failures.items() if _holds(f, by_subject.get(what, ()), now)}
+    return tuple(action for action in plan.actions if action.subject not in held)
 
 
 def learn(
-    failures: Mapping[Name, Failure],
+    failures: Mapping[Subject, Failure],
     plan: Plan,
     outcomes: Iterable[Outcome],
     now: datetime,
     jitter: float,
-) -> dict[Name, Failure]:
+) -> dict[Subject, Failure]:
     """What is remembered after a round. `jitter` from 0 to 1 spreads the next attempts."""
-    by_name = actions_by_name(plan)
-    kept = {name: f for name, f in failures.items() if f.actions == by_name.get(name)}
+    by_subject = _by_subject(plan)
+    kept = {what: f for what, f in failures.items() if f.actions == by_subject.get(what)}
     for outcome in outcomes:
-        name = outcome.action.name
+        what = outcome.action.subject
         if outcome.result == "done":
-            if kept.get(name) is failures.get(name):
-                kept.pop(name, None)
+            if kept.get(what) is failures.get(what):
+                kept.pop(what, None)
         elif outcome.result == "failed":
-            attempts = failures[name].attempts + 1 if name in failures else 1
+            attempts = failures[what].attempts + 1 if what in failures else 1
             delay = _delay_s(outcome.retry, attempts, jitter)
             next_at = None if delay is None else now + timedelta(seconds=delay)
-            kept[name] = Failure(
-                name, outcome.reason, outcome.message, attempts, next_at, by_name.get(name, ())
+            kept[what] = Failure(
+                what, outcome.reason, outcome.message, attempts, next_at, by_subject.get(what, ())
             )
     return kept
 
 
-def next_attempt(failures: Mapping[Name, Failure]) -> datetime | None:
+def next_attempt(failures: Mapping[Subject, Failure]) -> datetime | None:
     """When the first held model is due."""
     return min((f.next_at for f in failures.values() if f.next_at is not None), default=None)
 
@@ -64,12 +64,12 @@ def backoff_s(attempts: int, jitter: float) -> float:
     return delay * (0.8 + 0.2 * jitter)
 
 
-def actions_by_name(plan: Plan) -> Mapping[Name, tuple[Action, ...]]:
-    """Each model's actions, in order."""
-    found: defaultdict[Name, list[Action]] = defaultdict(list)
+def _by_subject(plan: Plan) -> Mapping[Subject, tuple[Action, ...]]:
+    """The actions of each model, and of each path of a publish tree, in order."""
+    found: defaultdict[Subject, list[Action]] = defaultdict(list)
     for action in plan.actions:
-        found[action.name].append(action)
-    return {name: tuple(actions) for name, actions in found.items()}
+        found[action.subject].append(action)
+    return {what: tuple(actions) for what, actions in found.items()}
 
 
 def _holds(failure: Failure, actions: tuple[Action, ...], now: datetime) -> bool:

@@ -40,6 +40,11 @@ STORE_MARK = "paddock.store"
 GENERATION_MARK = "paddock.generation"
 _MAX_DIGITS = 18
 
+# Ollama's own have some kilobytes; a model of thousands of tensors stays below this.
+MAX_MANIFEST_BYTES = 4 << 20
+_MAX_SIZE_BYTES = (1 << 63) - 1
+_SHOWN_CHARS = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
@@ -60,10 +65,15 @@ class Manifest:
 
     @property
     def model_digest(self) -> Digest | None:
-        """The GGUF that Ollama would run: of several model layers the last one wins
-        (ollama:server/images.go GetModel)."""
-        found = [layer.digest for layer in self.layers if layer.media_type == MODEL_TYPE]
-        return found[-1] if found else None
+        """The GGUF that Ollama would run; of several model layers the first one, for the others
+        are the further parts of a split GGUF (ollama:server/images.go GetModel, v0.34.4)."""
+        found = (layer.digest for layer in self.layers if layer.media_type == MODEL_TYPE)
+        return next(found, None)
+
+    @property
+    def files(self) -> frozenset[Digest]:
+        """The blobs that are files: the GGUF in all its parts, and what goes with it."""
+        return frozenset(d.digest for d in self.layers if d.media_type in FILE_TYPES)
 
     @property
     def digests(self) -> frozenset[Digest]:
@@ -95,23 +105,23 @@ class Manifest:
 
 def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest file. Raises InvalidManifest on anything that Ollama could not serve."""
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise InvalidManifest(f"manifest has more than {MAX_MANIFEST_BYTES} bytes")
     try:
-        document = json.loads(data)
+        # An object becomes a tuple of its pairs: keys that are there twice must not be lost.
+        document = json.loads(data.decode(), object_pairs_hook=tuple, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(f"manifest is not JSON: {error}") from error
-    if not isinstance(document, dict):
+    if not isinstance(document, tuple):
         raise InvalidManifest("manifest is not a JSON object")
-    layers = document.get("layers") or []
+    fields = _fields(document)
+    layers = fields.get("layers") or []
     if not isinstance(layers, list):
         raise InvalidManifest("manifest has layers that are not a list")
-    config = document.get("config")
-    annotations = document.get("annotations")
     return Manifest(
-        config=_parse_descriptor(config)
-        if isinstance(config, dict) and config.get("digest")
-        else None,
+        config=_parse_config(fields.get("config")),
         layers=tuple(_parse_descriptor(layer) for layer in layers),
-        annotations=_parse_annotations(annotations),
+        annotations=_parse_annotations(fields.get("annotations")),
     )
 
 
@@ -135,20 +145,50 @@ def _encode_descriptor(descriptor: Descriptor) -> dict[str, Any]:
     }
 
 
+def _fields(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """An object's fields as Go's decoder finds them, in any case of their keys; an object that
+    could be read in two ways is refused."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        folded = key.casefold()
+        if folded in found:
+            raise InvalidManifest(f"manifest has the key {key[:_SHOWN_CHARS]!a} twice")
+        found[folded] = value
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _parse_config(document: object) -> Descriptor | None:
+    if not isinstance(document, tuple) or not _fields(document).get("digest"):
+        return None
+    return _parse_descriptor(document)
+
+
 def _parse_descriptor(document: object) -> Descriptor:
-    if not isinstance(document, dict):
+    if not isinstance(document, tuple):
         raise InvalidManifest("manifest has a layer that is not a JSON object")
-    size = document.get("size", 0)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise InvalidManifest(f"manifest has a layer with the size {size!r}")
+    fields = _fields(document)
+    size = fields.get("size") or 0
+    if type(size) is not int or not 0 <= size <= _MAX_SIZE_BYTES:
+        raise InvalidManifest(f"manifest has a layer with the size {size!r:.{_SHOWN_CHARS}}")
     try:
-        digest = parse_digest(str(document.get("digest", "")))
+        digest = parse_digest(_text(fields, "digest"))
     except InvalidDigest as error:
         raise InvalidManifest(f"manifest has a layer with an invalid digest: {error}") from error
-    return Descriptor(str(document.get("mediaType", "")), digest, size)
+    return Descriptor(_text(fields, "mediatype"), digest, size)
+
+
+def _text(fields: Mapping[str, object], key: str) -> str:
+    value = fields.get(key) or ""
+    if not isinstance(value, str):
+        raise InvalidManifest(f"manifest has a layer whose {key} is not text")
+    return value
 
 
 def _parse_annotations(document: object) -> Mapping[str, str]:
-    if not isinstance(document, dict):
+    if not isinstance(document, tuple):
         return {}
-    return {str(key): value for key, value in document.items() if isinstance(value, str)}
+    return {key: value for key, value in document if isinstance(value, str)}

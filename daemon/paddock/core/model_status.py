@@ -9,49 +9,47 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import assert_never
 
 from paddock.core.conditions import Fact, ModelStatus, Truth, conditions_of
 from paddock.core.desired import (
     Desired,
     DesiredModel,
-    FromFile,
-    FromModel,
-    FromRegistry,
-    Source,
     State,
 )
 from paddock.core.digest import Digest
+from paddock.core.hub import is_download
 from paddock.core.manifest import Manifest
 from paddock.core.names import Name
 from paddock.core.observed import (
+    LinkBlob,
     Observed,
     RegularBlob,
     Running,
-    SourceFile,
-    SourceMissing,
     Unknown,
 )
 from paddock.core.outcome import Failure
 from paddock.core.plan import (
     Action,
     Blocked,
+    DownloadFile,
     HashSource,
     LoadModel,
     Plan,
     ProbeModel,
     PullModel,
     SetKeepAlive,
+    Subject,
     UnlinkBlob,
     Waiting,
 )
+from paddock.core.source_status import NOT_OBSERVED, describe, source_available
+from paddock.core.suspend import suspended, why
 from paddock.core.view import View
 
 # Actions that find something out, and those that leave the manifest as it is.
-_ASKING = (PullModel, HashSource, ProbeModel)
+_ASKING = (PullModel, DownloadFile, HashSource, ProbeModel)
 _BESIDE = (LoadModel, SetKeepAlive, UnlinkBlob)
-
-_NOT_OBSERVED: Fact = ("Unknown", "NotObserved", "not looked at yet")
+_SUSPENDED: Fact = ("Unknown", "Suspended", "left alone, and not compared with the file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Cycle:
     at: datetime
     observed: Observed | None = None
     plan: Plan | None = None
-    failures: Mapping[Name, Failure] = field(default_factory=dict)
+    failures: Mapping[Subject, Failure] = field(default_factory=dict)
     trouble: Unknown | None = None
     stalled: bool = False
     spec_trouble: Unknown | None = None
@@ -81,6 +79,7 @@ class Index:
     waiting: Mapping[Name, Waiting]
     runners: Mapping[Digest, Running]
     loading: frozenset[Digest]
+    suspended: Mapping[Name, str]
 
     @classmethod
     def of(cls, cycle: Cycle, view: View | None) -> Index:
@@ -88,12 +87,15 @@ class Index:
         actions: defaultdict[Name, list[Action]] = defaultdict(list)
         plan = cycle.plan or Plan(cycle.desired.generation, cycle.desired.file, 0)
         for action in plan.actions:
-            actions[action.name].append(action)
+            if action.subject == action.name:  # the trouble of a publish tree is not its models'
+                actions[action.name].append(action)
         blocked = {found.name: found for found in plan.blocked}
         waiting = {found.name: found for found in plan.waiting}
         loads = {action.name for action in plan.actions if isinstance(action, LoadModel)}
         loading = frozenset(plan.made_of[name] for name in loads if name in plan.made_of)
-        return cls(cycle, view, actions, blocked, waiting, _runners(view), loading)
+        ledger = Unknown("NotObserved", "") if view is None else view.ledger
+        asleep = suspended(cycle.desired, ledger)
+        return cls(cycle, view, actions, blocked, waiting, _runners(view), loading, asleep)
 
     def rests(self, name: Name) -> bool:
         """Whether the plan knows the model's GGUF, and does not want it loaded by any name."""
@@ -129,21 +131,6 @@ def model_status(model: DesiredModel, index: Index) -> ModelStatus:
     )
 
 
-def describe(source: Source | None) -> str:
-    """A source as people write it: `gguf: /path`, `registry: name`, `model: name`."""
-    match source:
-        case FromFile(path):
-            return f"gguf: {path}"
-        case FromRegistry(reference):
-            return f"registry: {reference}"
-        case FromModel(base):
-            return f"model: {base}"
-        case None:
-            return "absent"
-        case _:
-            assert_never(source)
-
-
 def _facts(
     model: DesiredModel, index: Index, manifest: Manifest | None, running: Running | None
 ) -> Mapping[str, Fact]:
@@ -152,13 +139,32 @@ def _facts(
         facts = {"ManifestCurrent": _absent(manifest)}
     else:
         facts = {
-            "SourceAvailable": _source_available(model, index),
+            "SourceAvailable": source_available(model, index.view),
             "BlobsPresent": _blobs_present(index.view, manifest),
             "ManifestCurrent": _manifest_current(model, index, manifest),
             "Loaded": _loaded(model, index, running),
         }
+    if model.name in index.suspended:
+        return _suspended(model, index, facts)
     ready = _ready(model, stalled, reconciling, facts)
     return {"Ready": ready, "Reconciling": reconciling, "Stalled": stalled, **facts}
+
+
+def _suspended(model: DesiredModel, index: Index, facts: Mapping[str, Fact]) -> Mapping[str, Fact]:
+    """A model that is left alone: not Ready where a look tells so, and else nobody knows, because
+    what it should be made of is not asked."""
+    reason = index.suspended[model.name]
+    message = why(model.name, reason, index.cycle.desired.file)
+    unready = [fact for kind, fact in facts.items() if kind != "Loaded" and fact[0] == "False"]
+    is_gone = model.state is State.ABSENT and not unready and index.view is not None
+    ready: Fact = ("True", "AsDeclared", "as the file says") if is_gone else _SUSPENDED
+    return {
+        "Ready": unready[0] if unready else ready,
+        "Reconciling": ("False", "Suspended", "left alone"),
+        "Stalled": ("False", "Suspended", "left alone"),
+        "Suspended": ("True", reason, message),
+        **facts,
+    }
 
 
 def _ready(
@@ -205,43 +211,9 @@ def _reconciling(model: DesiredModel, index: Index) -> Fact:
     return "False", "Idle", "nothing to do"
 
 
-def _source_available(model: DesiredModel, index: Index) -> Fact:
-    if index.view is None:
-        return _NOT_OBSERVED
-    match model.source:
-        case FromFile(path):
-            return _file_available(index.view, path)
-        case FromRegistry(reference):
-            pulled = reference in index.view.manifests
-            return ("True", "Pulled", "pulled") if pulled else ("Unknown", "NotPulled", "to pull")
-        case FromModel(base):
-            there = base in index.view.manifests
-            return (
-                ("True", "BaseInstalled", f"{base} is installed")
-                if there
-                else ("False", "BaseMissing", f"{base} is not installed")
-            )
-        case None:
-            return "False", "NoSource", "no source"
-        case _:
-            assert_never(model.source)
-
-
-def _file_available(view: View, path: str) -> Fact:
-    match view.observed.sources.get(path):
-        case SourceFile(real_path=real_path):
-            return "True", "FileFound", real_path
-        case SourceMissing(message):
-            return "False", "SourceMissing", message
-        case Unknown(reason, message):
-            return "Unknown", reason, message
-        case None:
-            return _NOT_OBSERVED
-
-
 def _blobs_present(view: View | None, manifest: Manifest | None) -> Fact:
     if view is None:
-        return _NOT_OBSERVED
+        return NOT_OBSERVED
     if manifest is None:
         return "False", "ManifestMissing", "no manifest yet"
     missing = sorted(digest for digest in manifest.digests if not view.has(digest))
@@ -252,9 +224,11 @@ def _blobs_present(view: View | None, manifest: Manifest | None) -> Fact:
 
 def _manifest_current(model: DesiredModel, index: Index, manifest: Manifest | None) -> Fact:
     if index.view is None:
-        return _NOT_OBSERVED
+        return NOT_OBSERVED
     if manifest is None:
         return "False", "ManifestMissing", "no manifest yet"
+    if model.name in index.suspended:
+        return _SUSPENDED
     undecided = index.blocked.get(model.name) or index.waiting.get(model.name)
     if undecided is not None:
         return "Unknown", undecided.reason, undecided.message
@@ -271,7 +245,7 @@ def _absent(manifest: Manifest | None) -> Fact:
 
 def _loaded(model: DesiredModel, index: Index, running: Running | None) -> Fact:
     if index.view is None:
-        return _NOT_OBSERVED
+        return NOT_OBSERVED
     unknown = index.view.observed.running
     if isinstance(unknown, Unknown):
         return "Unknown", unknown.reason, unknown.message
@@ -293,4 +267,6 @@ def _copied(view: View | None, manifest: Manifest | None) -> int:
     if view is None or manifest is None:
         return 0
     blobs = (view.blobs.get(digest) for digest in manifest.digests)
-    return sum(blob.size_bytes for blob in blobs if isinstance(blob, RegularBlob))
+    own = sum(blob.size_bytes for blob in blobs if isinstance(blob, RegularBlob))
+    layers = ((view.blobs.get(layer.digest), layer.size_bytes) for layer in manifest.layers)
+    return own + sum(s for b, s in layers if isinstance(b, LinkBlob) and is_download(b.target))

@@ -40,12 +40,21 @@ IGNORED = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Modelfile:
-    """What a Modelfile asks for. `base` is FROM as written, on line `base_line`; a text that is
-    None or a list that is empty was not given."""
+class Reference:
+    """A file or a model as a command names it, and the command's line."""
 
-    base: str
-    base_line: int
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Modelfile:
+    """What a Modelfile asks for. `bases` are FROM as written, each of them; a text that is None or
+    a list that is empty was not given."""
+
+    bases: tuple[Reference, ...]
+    adapter: Reference | None = None
+    draft: Reference | None = None
     template: str | None = None
     system: str | None = None
     parameters: Parameters | None = None
@@ -61,10 +70,10 @@ def read_modelfile(data: bytes) -> Modelfile:
     parameters = reading.checked_parameters()
     if reading.faults:
         raise ModelfileError(*sorted(reading.faults, key=lambda fault: fault.line))
-    [base] = reading.bases
     return Modelfile(
-        base=base.args,
-        base_line=base.line,
+        bases=tuple(reading.bases),
+        adapter=reading.files.get("adapter"),
+        draft=reading.files.get("draft"),
         template=reading.texts.get("template") or None,
         system=reading.texts.get("system") or None,
         parameters=parameters,
@@ -77,7 +86,8 @@ def read_modelfile(data: bytes) -> Modelfile:
 class _Reading:
     """What the commands so far have said."""
 
-    bases: list[Command] = field(default_factory=list)
+    bases: list[Reference] = field(default_factory=list)
+    files: dict[str, Reference] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     licenses: list[str] = field(default_factory=list)
@@ -91,6 +101,8 @@ class _Reading:
                 self._take_base(command)
             case "template" | "system":
                 self.texts[command.keyword] = command.args
+            case "adapter" | "draft":
+                self._take_file(command)
             case "message":
                 message = {"role": command.key, "content": command.args}
                 self.messages.append(Message.model_validate(message))
@@ -115,11 +127,16 @@ class _Reading:
     def _take_base(self, command: Command) -> None:
         if not command.args:
             self._fault(command, "FROM names nothing", "write a model's name or a file")
-        if self.bases:
-            first = self.bases[0].line
-            self._fault(command, f"FROM after the one on line {first} is {NOT_YET}", "keep one")
-            return
-        self.bases.append(command)
+        self.bases.append(Reference(command.args, command.line))
+
+    def _take_file(self, command: Command) -> None:
+        """Of several adapters the last one counts, as for Ollama; it knows one draft only."""
+        word, first = command.keyword, self.files.get(command.keyword)
+        if not command.args:
+            self._fault(command, f"{word.upper()} names nothing", "write the path of a GGUF file")
+        if word == "draft" and first is not None:
+            self._fault(command, f"DRAFT after the one on line {first.line}", "keep one")
+        self.files[word] = Reference(command.args, command.line)
 
     def _take_parameter(self, command: Command) -> None:
         name = command.key

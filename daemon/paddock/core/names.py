@@ -125,7 +125,8 @@ class Name:
     @property
     def folded(self) -> Name:
         """The name in lower case, for comparing: Ollama finds names whatever their case."""
-        return Name(*(part.lower() for part in self.parts))
+        lower = tuple(part.lower() for part in self.parts)
+        return self if lower == self.parts else Name(*lower)
 
     @property
     def is_cloud(self) -> bool:
@@ -161,11 +162,6 @@ class Spelling:
         if len(cases) > 1:
             _conflict(name, kind, cases)
         return next(iter(cases), written)
-
-
-def respell(name: Name, present: Iterable[Name]) -> Name:
-    """Returns `name` in the case that the names present use, part by part. Raises CaseConflict."""
-    return Spelling(present).respell(name)
 
 
 def scratch_name(hex16: str) -> Name:

@@ -10,25 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 from paddock.core.digest import Digest
 from paddock.core.gguf import Facts
+from paddock.core.hub import HubFile, HubFound
 from paddock.core.manifest import Manifest
 from paddock.core.names import Name
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A part that could not be read, and why: `reason` in CamelCase, `message` for a person."""
-
-    reason: str
-    message: str
-
-
-Known: TypeAlias = T | Unknown
+from paddock.core.tree_facts import Published, TreesFound
+from paddock.core.unknown import Known as Known  # noqa: PLC0414  told on
+from paddock.core.unknown import Unknown as Unknown  # noqa: PLC0414
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +80,23 @@ class FileStat:
     ctime_ns: int
 
 
+Proof: TypeAlias = Literal["hashed", "sampled", "claimed"]
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A source that is there. `real_path` has no link on the way. `digest` is None until it was
-    hashed in this state; `facts` is None where the header is `problem`atic."""
+    """A source that is there. `real_path` has no link on the way. `digest` is None until one is
+    known, and `proof` says how: `hashed` in the very state that it is in now, `sampled` against the
+    state that was hashed, or `claimed` by the file or by the name of a blob in a cache (`claim`).
+    `facts` is None where the header is `problem`atic."""
 
     real_path: str
     stat: FileStat
     digest: Digest | None
     facts: Facts | None
     problem: Unknown | None = None
+    proof: Proof = "hashed"
+    claim: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +107,7 @@ class SourceMissing:
 
 
 SourceFact: TypeAlias = SourceFile | SourceMissing | Unknown
+HubFact: TypeAlias = HubFound | SourceMissing | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +120,12 @@ class SmallLayer:
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """What the running Ollama makes of a header and overrides: its config blob and small layers.
-    The config's `model_type` is still that of the stub."""
+    """What the running Ollama makes of headers and overrides: its config blob, its small layers,
+    and how many model layers it keeps. The config's `model_type` is still that of the stub."""
 
     config: bytes
     layers: tuple[SmallLayer, ...]
+    models: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,10 @@ class Pulled:
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The only remembered input: what is ours. `store_id` is None before the first claim; `blobs`
-    gives the model for which we made each; `runners` the GGUF behind manifests that we replaced."""
+    gives the model for which we made each; `runners` the GGUF behind manifests that we replaced.
+    `withdrawn` were ours until their source went away; `paused` shall be left alone. `published` is
+    what we made in publish trees, by path. `discovered` are the names given to files, by folder and
+    path in it, `folders` the devices that folders are on."""
 
     store_id: str | None = None
     owned: Mapping[Name, Owned] = field(default_factory=dict)
@@ -154,18 +157,25 @@ class Ledger:
     scratch: frozenset[Name] = frozenset()
     blobs: Mapping[Digest, Name] = field(default_factory=dict)
     runners: Mapping[Digest, Digest] = field(default_factory=dict)
+    withdrawn: frozenset[Name] = frozenset()
+    paused: frozenset[Name] = frozenset()
+    published: Mapping[str, Published] = field(default_factory=dict)
+    discovered: Mapping[tuple[str, str], Name] = field(default_factory=dict)
+    folders: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What the polls before this one saw, by GGUF: `expires` the last expiry of each runner that
     was judged, `loaded` the models that were loaded once since Paddock or Ollama started, `runners`
-    the GGUF behind the manifests that ps names. Empty for a single look."""
+    the GGUF behind the manifests that ps names, `gone` since when a file of a model is away. Empty
+    for a single look."""
 
     polled_at: datetime | None = None
     expires: Mapping[Digest, datetime | None] = field(default_factory=dict)
     loaded: frozenset[tuple[Name, Digest]] = frozenset()
     runners: Mapping[Digest, Digest] = field(default_factory=dict)
+    gone: Mapping[Name, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +193,8 @@ class Observed:
     facts: Mapping[Digest, Facts] = field(default_factory=dict)
     probes: Mapping[Digest, ProbeAnswer] = field(default_factory=dict)
     memory: Memory = Memory()
+    trees: TreesFound = field(default_factory=TreesFound)
+    hub: Mapping[HubFile, HubFact] = field(default_factory=dict)
 
     @property
     def unknowns(self) -> tuple[Unknown, ...]:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from paddock.core.names import Name
-from paddock.core.plan import Action
+from paddock.core.plan import Action, Subject
 from paddock.errors import Retry
 
 Result = Literal["done", "skipped", "failed"]
@@ -41,9 +40,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A model's last error. `next_at` None: not tried again until something changes."""
+    """The last error of a model, or at a path of a publish tree. `next_at` None: not tried again
+    until something changes."""
 
-    name: Name
+    name: Subject
     reason: str
     message: str
     attempts: int

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar, TypeAlias
 
 from paddock.core.composition import Composition
 from paddock.core.desired import Overrides
 from paddock.core.digest import Digest
+from paddock.core.hub import HubFile
 from paddock.core.names import Name
 from paddock.core.observed import FileStat
+from paddock.core.tree_facts import Thing
+
+# What fails or goes on by itself: a model, or a path of a publish tree.
+Subject: TypeAlias = Name | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,12 @@ class _Action:
 
     rank: ClassVar[int]
 
+    @property
+    def subject(self) -> Subject:
+        """What a failure of this action holds back: the model, or a path of a publish tree, whose
+        trouble is not its model's."""
+        return self.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullModel(_Action):
@@ -44,6 +56,15 @@ class PullModel(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadFile(_Action):
+    """Download what is missing of a model, files of one repository of the Hugging Face Hub.
+    `copied_bytes` is None: known after apply."""
+
+    rank: ClassVar[int] = 0
+    files: tuple[HubFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HashSource(_Action):
     """Read a source once, from end to end, and remember its digest."""
 
@@ -52,13 +73,23 @@ class HashSource(_Action):
     stat: FileStat
 
 
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """The stub of one file of a model, under the name that Ollama shall know it by."""
+
+    file: str
+    content: bytes
+    is_draft: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeModel(_Action):
-    """Ask Ollama what it makes of a stub of a header, with overrides, and remember the answer."""
+    """Ask Ollama what it makes of the stubs of a model's files, with overrides, and remember the
+    answer."""
 
     rank: ClassVar[int] = 2
     key: Digest
-    stub: bytes
+    stubs: tuple[Stub, ...]
     base: Composition | None
     overrides: Overrides
 
@@ -105,6 +136,7 @@ class WriteManifest(_Action):
     digest: Digest = field(compare=False)
     model_digest: Digest | None
     needs: frozenset[Digest]
+    files: frozenset[Digest] = frozenset()
     replaces: Digest | None
     generation: int = field(compare=False)
 
@@ -128,10 +160,12 @@ class SetKeepAlive(_Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveManifest(_Action):
-    """Withdraw a model: its manifest, only while it has this digest."""
+    """Remove a model: its manifest, only while it has this digest. With `until_back` the name is
+    given up until its source is there again."""
 
     rank: ClassVar[int] = 10
     digest: Digest
+    until_back: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +183,41 @@ class RemoveScratch(_Action):
     rank: ClassVar[int] = 12
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishLink(_Action):
+    """Make a link (or, with `content`, a small file) at a path of a publish tree, and the folders
+    on the way; over nothing but `replaces`, which is ours."""
+
+    rank: ClassVar[int] = 9
+    tree: str
+    path: str
+    thing: Thing
+    content: bytes | None = None
+    replaces: Thing | None = None
+
+    @property
+    def subject(self) -> Subject:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpublishLink(_Action):
+    """Remove what we made at a path of a publish tree, if it is still that (of folders, empty
+    ones), and claim it no longer."""
+
+    rank: ClassVar[int] = 13
+    tree: str
+    path: str
+    thing: Thing
+
+    @property
+    def subject(self) -> Subject:
+        return self.path
+
+
 Action: TypeAlias = (
     PullModel
+    | DownloadFile
     | HashSource
     | ProbeModel
     | WriteBlob
@@ -162,16 +229,22 @@ Action: TypeAlias = (
     | RemoveManifest
     | UnlinkBlob
     | RemoveScratch
+    | PublishLink
+    | UnpublishLink
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A model for which nothing can be done now: why, and what a person can do."""
+    """A model for which nothing can be done now: why, and what a person can do. `gone` says that a
+    file of it is not there any more, or not what it was declared to be; a model that is broken by
+    this is withdrawn at `withdraw_at`, if it is so still."""
 
     name: Name
     reason: str
     message: str
+    gone: bool = False
+    withdraw_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +258,16 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """A path of a publish tree that stays as it is, or one of discover that gives no model, and
+    why."""
+
+    path: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Actions in the only legal order, and what is blocked. No actions: converged, or blocked."""
 
@@ -194,8 +277,12 @@ class Plan:
     actions: tuple[Action, ...] = ()
     blocked: tuple[Blocked, ...] = ()
     waiting: tuple[Waiting, ...] = ()
-    # What each model is made of, as far as it is known: for Status, not for apply.
+    notes: tuple[Note, ...] = ()
+    suspended: Mapping[Name, str] = field(default_factory=dict)  # by model, why it is left alone
+    # What each model is made of, as far as it is known: for Status, not for apply. Its GGUF, and
+    # all of its files.
     made_of: Mapping[Name, Digest] = field(default_factory=dict)
+    files: Mapping[Name, tuple[Digest, ...]] = field(default_factory=dict)
 
     @property
     def symbols(self) -> Mapping[Name, str]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from paddock.core.conditions import FORMAT_VERSION
+from paddock.core.names import Name
 from paddock.core.plan import Action, Blocked, Plan, Waiting
+from paddock.core.suspend import why
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -20,6 +22,8 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "actions": [_action(action) for action in plan.actions],
         "waiting": [{"symbol": waiting.symbol, **_reasoned(waiting)} for waiting in plan.waiting],
         "blocked": [_reasoned(blocked) for blocked in plan.blocked],
+        "suspended": [_suspended(name, plan) for name in sorted(plan.suspended)],
+        "notes": [{"path": n.path, "reason": n.reason, "message": n.message} for n in plan.notes],
         "summary": dict(plan.summary),
     }
 
@@ -34,6 +38,11 @@ def _action(action: Action) -> dict[str, Any]:
         "linked_bytes": action.linked_bytes,
         "copied_bytes": action.copied_bytes,
     }
+
+
+def _suspended(name: Name, plan: Plan) -> dict[str, str]:
+    reason = plan.suspended[name]
+    return {"name": name.display, "reason": reason, "message": why(name, reason, plan.file)}
 
 
 def _reasoned(found: Blocked | Waiting) -> dict[str, str]:

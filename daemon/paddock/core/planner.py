@@ -7,11 +7,12 @@ ledger does not hold is compared, and never changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from paddock.core.compose import Composer, Pending, blocked_by
+from paddock.core.compose import Composer, blocked_by
+from paddock.core.compose_files import Pending
 from paddock.core.composition import Composition
 from paddock.core.desired import Desired, DesiredModel, FromModel, State
 from paddock.core.digest import Digest, short
@@ -21,9 +22,8 @@ from paddock.core.ownership import is_foreign, not_owned
 from paddock.core.plan import (
     Action,
     Blocked,
-    HashSource,
+    Note,
     Plan,
-    ProbeModel,
     PullModel,
     RemoveManifest,
     RemoveScratch,
@@ -32,10 +32,15 @@ from paddock.core.plan import (
     Waiting,
     WriteManifest,
 )
+from paddock.core.prune import plan_prune
 from paddock.core.publish import publish
+from paddock.core.questions import question
 from paddock.core.residency import Want, plan_residency
+from paddock.core.suspend import left_alone, suspended
+from paddock.core.trees import plan_trees
 from paddock.core.unload import plan_unloads
 from paddock.core.view import View, view_of
+from paddock.core.withdraw import name_taken, withdraw
 
 # No text layer of ours is larger.
 _TEXT_BYTES = 16 << 20
@@ -46,14 +51,18 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     plan, in whatever order it comes."""
     view = view_of(observed)
     if isinstance(view, Unknown):
-        blocked = tuple(Blocked(n, view.reason, view.message) for n in sorted(desired.models))
-        return Plan(desired.generation, desired.file, len(desired.models), blocked=blocked)
+        names = sorted(desired.models.keys() - suspended(desired, observed.ledger))
+        blocked = tuple(Blocked(name, view.reason, view.message) for name in names)
+        return Plan(desired.generation, desired.file, len(names), blocked=blocked)
     planner = _Planner(desired, view)
-    for name in sorted(desired.models, key=lambda name: (len(desired.bases(name)), name)):
+    awake = desired.models.keys() - planner.suspended
+    for name in sorted(awake, key=lambda name: (len(desired.bases(name)), name)):
         planner.add(desired.models[name])
+    planner.add_pruned()
     planner.add_unloads()
     planner.add_residency()
     planner.add_leftovers()
+    planner.add_trees()
     return planner.plan()
 
 
@@ -65,25 +74,36 @@ class _Planner:
     blocked: dict[Name, Blocked] = field(default_factory=dict)
     asked: dict[object, Name] = field(default_factory=dict)
     waiting: list[Waiting] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     wants: list[Want] = field(default_factory=list)
     made_of: dict[Name, Digest] = field(default_factory=dict)
+    files: dict[Name, tuple[Digest, ...]] = field(default_factory=dict)
+    suspended: Mapping[Name, str] = field(init=False)
     composer: Composer = field(init=False)
     spelling: Spelling = field(init=False)
 
     def __post_init__(self) -> None:
-        self.composer = Composer(self.desired, self.view)
+        self.suspended = suspended(self.desired, self.view.ledger)
+        alone = left_alone(self.desired, self.view.ledger)
+        self.composer = Composer(self.desired, self.view, alone)
         self.spelling = Spelling(self.view.manifests)
 
     def plan(self) -> Plan:
         return Plan(
             generation=self.desired.generation,
             file=self.desired.file,
-            models=len(self.desired.models),
-            actions=tuple(sorted(self.actions, key=lambda action: action.rank)),
+            models=len(self.desired.models) - len(self.suspended),
+            suspended=self.suspended,
+            actions=tuple(sorted(self.actions, key=_turn)),
             blocked=tuple(self.blocked[name] for name in sorted(self.blocked)),
             waiting=tuple(sorted(self.waiting, key=lambda waiting: waiting.name)),
+            notes=(*self._left_out(), *self.notes),
             made_of=self.made_of,
+            files=self.files,
         )
+
+    def _left_out(self) -> list[Note]:
+        return [Note(out.path, out.reason, out.sentence) for out in self.desired.found.notes]
 
     def add(self, model: DesiredModel) -> None:
         """Plan one model, after its bases: what its store needs, and what memory shall hold."""
@@ -105,13 +125,19 @@ class _Planner:
         composed = self._of_blocked_base(model) or self.composer.compose(model.name)
         match composed:
             case Blocked():
-                return composed
+                return self._withdraw(composed)
             case Pending():
                 return self._add_pending(model.name, composed)
             case Composition():
                 return self._add_composed(model, composed)
             case _:
                 assert_never(composed)
+
+    def _withdraw(self, blocked: Blocked) -> Blocked:
+        blocked, removal = withdraw(blocked, self.view)
+        if removal is not None:
+            self.actions.append(removal)
+        return blocked
 
     def _of_blocked_base(self, model: DesiredModel) -> Blocked | None:
         """A model is derived from its base as it is declared: not while that cannot be had."""
@@ -121,22 +147,20 @@ class _Planner:
 
     def _add_pending(self, name: Name, pending: Pending) -> Blocked | None:
         """What one model has asked for, another one waits for: a file is hashed once."""
-        action = pending.action
-        exists = name in self.view.manifests
-        symbol = "~" if exists else "+"
-        if isinstance(action, PullModel) and self._overwrites(action):
+        symbol = "~" if name in self.view.manifests else "+"
+        if any(isinstance(a, PullModel) and self._overwrites(a) for a in pending.actions):
             return self._unsafe(name)
-        if action is None:
-            message = f"{pending.message} (known after apply)"
+        message, asks = f"{pending.message} (known after apply)", False
+        for action in pending.actions:
+            first = self.asked.setdefault(question(action), name)
+            if first != name:
+                message = f"{action.message}, with {first}"
+                continue
+            asks = True
+            linked = 0 if symbol == "~" else action.linked_bytes
+            self.actions.append(replace(action, symbol=symbol, linked_bytes=linked))
+        if not asks:
             self.waiting.append(Waiting(name, pending.reason, message, symbol))
-            return None
-        first = self.asked.setdefault(_question(action), name)
-        if first != name:
-            message = f"{action.message}, with {first}"
-            self.waiting.append(Waiting(name, pending.reason, message, symbol))
-            return None
-        linked = 0 if exists else pending.size_bytes
-        self.actions.append(replace(action, symbol=symbol, linked_bytes=linked))
         return None
 
     def _overwrites(self, action: PullModel) -> bool:
@@ -145,22 +169,24 @@ class _Planner:
     def _add_composed(self, model: DesiredModel, composition: Composition) -> Blocked | None:
         actions = publish(model.name, composition, self.view)
         if isinstance(actions, Blocked):
-            return actions
+            return name_taken(actions, self.view)
         if any(self._moves(action) for action in actions) and not self.view.observed.complete:
             return self._unsafe(model.name)
         self.actions.extend(actions)
         digest = composition.model_digest
         if digest is not None:
             self.made_of[model.name] = digest
+            files = tuple(part.descriptor.digest for part in composition.files)
+            self.files[model.name] = files
             self.wants.append(Want(model.name, digest, model.residency))
         return None
 
     def _moves(self, action: Action) -> bool:
-        """Whether a name leaves its GGUF, whose runner may have to be unloaded first."""
+        """Whether a name leaves one of its files, for which its runner may have to be unloaded."""
         if not isinstance(action, WriteManifest) or action.replaces is None:
             return False
         found = self.view.manifest(action.name)
-        return found is None or found.model_digest != action.model_digest
+        return found is None or found.files != action.files
 
     def _add_absent(self, model: DesiredModel) -> Blocked | None:
         name = model.name
@@ -183,6 +209,12 @@ class _Planner:
         """Nothing destructive without a whole look."""
         unknown = self.view.observed.unknowns[0]
         return Blocked(name, unknown.reason, unknown.message)
+
+    def add_pruned(self) -> None:
+        """The models that the file no longer names, where it says that they shall go."""
+        pruned = plan_prune(self.desired, self.view)
+        self.actions.extend(pruned.actions)
+        self.blocked |= {blocked.name: blocked for blocked in pruned.blocked}
 
     def add_unloads(self) -> None:
         """What must leave memory first."""
@@ -220,6 +252,12 @@ class _Planner:
                 )
             )
 
+    def add_trees(self) -> None:
+        """The links for other programs, to the models that will be there after this plan."""
+        going = [action.name for action in self.actions if isinstance(action, RemoveManifest)]
+        actions, self.notes = plan_trees(self.desired, self.view, going)
+        self.actions.extend(actions)
+
     def _unnamed_blobs(self) -> Iterable[Digest]:
         """Of ours, only with every manifest readable: one that is not may name anything."""
         if any(found.manifest is None for found in self.view.manifests.values()):
@@ -237,13 +275,6 @@ class _Planner:
         return blob is not None
 
 
-def _question(action: PullModel | HashSource | ProbeModel) -> object:
-    match action:
-        case PullModel(reference=reference):
-            return reference
-        case HashSource(stat=stat):
-            return stat
-        case ProbeModel(key=key):
-            return key
-        case _:
-            assert_never(action)
+def _turn(action: Action) -> tuple[int, str]:
+    """Of one rank those of a kind together, for they may go side by side."""
+    return action.rank, type(action).__name__

@@ -17,6 +17,7 @@ from paddock.core.observed import ManifestFile, Owned, RegularBlob
 from paddock.core.ownership import DIFFERS, is_foreign, is_marked, not_owned
 from paddock.core.plan import Action, Blocked, LinkBlob, WriteBlob, WriteManifest
 from paddock.core.view import View
+from paddock.errors import shown
 
 
 def publish(name: Name, composition: Composition, view: View) -> list[Action] | Blocked:
@@ -34,9 +35,9 @@ def publish(name: Name, composition: Composition, view: View) -> list[Action] | 
     generation = view.ledger.owned.get(name, Owned()).generation
     if links and name in view.ledger.owned:
         generation += 1
-    actions: list[Action] = [*_write_blobs(name, composition, view, symbol)]
-    actions += (_link_blob(name, p, view, symbol, generation) for p in links)
     content = composition.manifest(_marks(name, view, generation)).encode()
+    actions: list[Action] = [*_write_blobs(name, composition, content, view)]
+    actions += (_link_blob(name, p, view, symbol, generation) for p in links)
     if found is None or digest_of(content) != found.digest:
         reason = _manifest_reason(name, composition.manifest({}), generation, view)
         actions.append(_write_manifest(name, composition, content, found, reason, generation))
@@ -80,6 +81,13 @@ def _is_named_by_others(digest: Digest, view: View) -> bool:
     )
 
 
+def _is_there(part: Part, view: View) -> bool:
+    blob = view.blobs.get(part.descriptor.digest)
+    if isinstance(blob, RegularBlob):
+        return blob.size_bytes == part.descriptor.size_bytes
+    return view.has(part.descriptor.digest)
+
+
 def _link_reason(part: Part, view: View, *, is_new: bool) -> str:
     blob = view.blobs.get(part.descriptor.digest)
     if blob is None:
@@ -88,10 +96,16 @@ def _link_reason(part: Part, view: View, *, is_new: bool) -> str:
 
 
 def _write_blobs(
-    name: Name, composition: Composition, view: View, symbol: str
+    name: Name, composition: Composition, content: bytes, view: View
 ) -> Iterator[WriteBlob]:
+    """The small blobs that are not there. A manifest that is as it shall be, and yet not one that
+    Ollama could list, has a config that is not what its name says."""
+    found = view.manifests.get(name)
+    symbol = "+" if found is None else "~"
+    is_as_wanted = found is not None and found.digest == digest_of(content)
+    is_broken = is_as_wanted and view.manifest(name) is None
     for part in composition.all_parts:
-        if part.content is None or view.has(part.descriptor.digest):
+        if part.content is None or (_is_there(part, view) and not is_broken):
             continue
         kind = part.descriptor.media_type.rpartition(".")[2].removesuffix("v1+json") or "config"
         yield WriteBlob(
@@ -109,7 +123,7 @@ def _link_blob(name: Name, part: Part, view: View, symbol: str, generation: int)
     return LinkBlob(
         name=name,
         reason=_link_reason(part, view, is_new=symbol == "+"),
-        message=f"link {short(part.descriptor.digest)} to {part.link.real_path}",
+        message=f"link {short(part.descriptor.digest)} to {shown(part.link.real_path)}",
         symbol=symbol,
         linked_bytes=part.descriptor.size_bytes,
         digest=part.descriptor.digest,
@@ -136,6 +150,7 @@ def _write_manifest(
         digest=digest_of(content),
         model_digest=composition.model_digest,
         needs=composition.manifest({}).digests,
+        files=frozenset(part.descriptor.digest for part in composition.files),
         replaces=None if found is None else found.digest,
         generation=generation,
     )
@@ -149,7 +164,7 @@ def _manifest_reason(name: Name, wanted: Manifest, generation: int, view: View) 
         return "ManifestCorrupt"
     if not is_marked(name, view):
         return "ManifestForeign"
-    if found.model_digest != wanted.model_digest:
+    if found.files != wanted.files:
         return "SourceChanged"
     if wanted.same_model(found) and found.generation != generation:
         return "LinkMended"

@@ -9,7 +9,7 @@ keep_alive once a use.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from paddock.core.desired import Residency
@@ -69,7 +69,10 @@ def remember(
     runners = {runner.manifest_digest: digest for runner, digest in known}
     loaded = {(name, digest) for name, digest in wants if digest in runners.values()}
     kept = {digest: at for digest, at in memory.expires.items() if digest not in expires}
-    return Memory(now, kept | expires, memory.loaded | frozenset(loaded), runners)
+    loaded_ever = memory.loaded | frozenset(loaded)
+    return replace(
+        memory, polled_at=now, expires=kept | expires, loaded=loaded_ever, runners=runners
+    )
 
 
 def _has_expired(want: Want, memory: Memory, now: datetime) -> bool:

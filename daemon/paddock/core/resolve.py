@@ -15,28 +15,38 @@ from paddock.core.access import Access
 from paddock.core.desired import (
     Desired,
     DesiredModel,
+    Discover,
+    File,
     FromFile,
+    FromHub,
     FromModel,
     FromRegistry,
     Message,
     Overrides,
+    Prune,
     Residency,
     Source,
     State,
+    Trust,
 )
 from paddock.core.digest import digest_of, parse_digest
+from paddock.core.discover_names import NameTemplate
+from paddock.core.hub import HubFile
+from paddock.core.layouts import NAMES
 from paddock.core.names import Name
-from paddock.core.spec import (
-    AccessSpec,
+from paddock.core.spec import AccessSpec, Defaults, DiscoverSpec, ModelSpec, PruneSpec, Spec
+from paddock.core.spec_merge import merge, with_defaults
+from paddock.core.spec_publish import PublishSpec
+from paddock.core.spec_sources import (
+    FileSpec,
     GgufSource,
+    HuggingfaceSource,
     ModelfileSource,
     ModelSource,
-    ModelSpec,
     RegistrySource,
-    Spec,
 )
-from paddock.core.spec import Source as SourceSpec
-from paddock.core.spec_merge import with_defaults
+from paddock.core.spec_sources import Source as SourceSpec
+from paddock.core.tree_facts import Layout, Tree
 
 
 def resolve(spec: Spec, file: str) -> Desired:
@@ -45,7 +55,35 @@ def resolve(spec: Spec, file: str) -> Desired:
     for text, merged in with_defaults(spec).items():
         model = _model(Name.parse(text), merged.spec)
         models[model.name] = model
-    return Desired(models, _generation(models), file)
+    publish = tuple(map(_tree, spec.publish))
+    discover = tuple(_discover(entry, spec.defaults) for entry in spec.discover)
+    prune = _prune(spec.prune)
+    generation = _generation(models, publish, discover, prune)
+    return Desired(models, generation, file, discover=discover, publish=publish, prune=prune)
+
+
+def _prune(prune: PruneSpec | None) -> Prune:
+    return Prune() if prune is None else Prune(on=True, most=prune.max)
+
+
+def _discover(spec: DiscoverSpec, defaults: Defaults) -> Discover:
+    """An entry, and what each model of it is made like: `defaults` lie under it as under any."""
+    written = spec.model_fields_set & Defaults.model_fields.keys()
+    settings = {key: getattr(spec, key) for key in written}
+    like = ModelSpec.model_construct(set(written), **settings)
+    return Discover(
+        layout=spec.layout,
+        path=spec.path,
+        name=NameTemplate.parse(spec.name or NAMES[spec.layout]),
+        model=_model(Name.parse("discovered"), merge(like, defaults).spec),
+        include=spec.include,
+        exclude=spec.exclude,
+        trust=Trust(spec.trust or "verify"),
+    )
+
+
+def _tree(spec: PublishSpec) -> Tree:
+    return Tree(spec.path, Layout(spec.layout), spec.include, spec.exclude)
 
 
 def _model(name: Name, spec: ModelSpec) -> DesiredModel:
@@ -64,6 +102,7 @@ def _model(name: Name, spec: ModelSpec) -> DesiredModel:
         ),
         residency=Residency(preload=bool(spec.preload), keep_alive=spec.keep_alive),
         access=_access(spec.access),
+        suspended=bool(spec.suspend),
     )
 
 
@@ -77,12 +116,14 @@ def _access(access: AccessSpec | None) -> Access | None:
 def _source(source: SourceSpec | None) -> Source | None:
     match source:
         case GgufSource():
-            return FromFile(source.gguf)
+            return _from_file(source)
         case RegistrySource():
             digest = None if source.digest is None else parse_digest(source.digest)
             return FromRegistry(Name.parse(source.registry), digest, source.insecure)
         case ModelSource():
             return FromModel(Name.parse(source.model))
+        case HuggingfaceSource():
+            return _from_hub(source)
         case ModelfileSource():
             raise AssertionError("what a Modelfile asks for is in the spec once that is loaded")
         case None:
@@ -91,8 +132,46 @@ def _source(source: SourceSpec | None) -> Source | None:
             assert_never(source)
 
 
-def _generation(models: Mapping[Name, DesiredModel]) -> str:
+def _from_file(source: GgufSource) -> FromFile:
+    model = source.gguf.model_copy(
+        update={
+            "sha256": source.gguf.sha256 or source.sha256,
+            "trust": source.gguf.trust or source.trust,
+        }
+    )
+    return FromFile(
+        model=_file(model),
+        projector=None if source.projector is None else _file(source.projector),
+        adapters=tuple(map(_file, source.adapters)),
+        draft=None if source.draft is None else _file(source.draft),
+    )
+
+
+def _from_hub(source: HuggingfaceSource) -> FromHub:
+    repo, revision, projector = source.huggingface, source.revision, source.projector
+    return FromHub(
+        model=HubFile(repo, revision, source.file),
+        projector=None if projector is None else HubFile(repo, revision, projector),
+        sha256=None if source.sha256 is None else parse_digest(source.sha256),
+        trust=Trust(source.trust or "verify"),
+    )
+
+
+def _file(file: FileSpec) -> File:
+    sha256 = None if file.sha256 is None else parse_digest(file.sha256)
+    return File(file.path, sha256, Trust(file.trust or "verify"))
+
+
+def _generation(
+    models: Mapping[Name, DesiredModel],
+    publish: tuple[Tree, ...],
+    discover: tuple[Discover, ...],
+    prune: Prune,
+) -> str:
     """A short hash of the meaning: comments, order and file names do not change it."""
     document = [[type(model.source).__name__, asdict(model)] for _, model in sorted(models.items())]
+    document += [["publish", asdict(tree)] for tree in publish]
+    document += [["discover", asdict(entry)] for entry in discover]
+    document += [["prune", asdict(prune)]]
     text = json.dumps(document, sort_keys=True, default=str)
     return digest_of(text.encode()).removeprefix("sha256:")[:12]

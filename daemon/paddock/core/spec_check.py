@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from paddock.core.names import Name
-from paddock.core.spec import VERSION, ModelSource, ModelSpec, Spec
+from paddock.core.spec import VERSION, DiscoverSpec, ModelSpec, Spec
 from paddock.core.spec_merge import merge
 from paddock.core.spec_problems import SOURCE_FORMS, Loc, Problem, missing, problems_of
+from paddock.core.spec_sources import FileSpec, GgufSource, ModelSource
 
-_ABSENT_MAY_HAVE = frozenset({"state", "labels"})
+_ABSENT_MAY_HAVE = frozenset({"state", "labels", "suspend"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,16 @@ def cross_check(spec: Spec) -> list[Problem]:
     problems.extend(_same_names(spec))
     problems.extend(_base_problems(spec))
     return problems
+
+
+def discover_problems(loc: Loc, entry: DiscoverSpec) -> Iterator[Problem]:
+    """Yields the problems between the keys of one entry of `discover`, which is at `loc`."""
+    if entry.path is None and entry.layout == "directory":
+        yield missing((*loc, "path"), "path: FOLDER")
+    if entry.template is not None and entry.template_file is not None:
+        yield _two_templates(loc)
+    if entry.preload and entry.keep_alive is not None and entry.keep_alive.is_unload:
+        yield _preload_of_nothing(loc, "preload: true")
 
 
 def _salvage(data: object, problems: tuple[Problem, ...]) -> Spec:
@@ -82,6 +93,8 @@ def _model_problems(loc: tuple[str, ...], model: ModelSpec, spec: Spec) -> Itera
         return
     if model.source is None:
         yield missing((*loc, "source"), f"source: {SOURCE_FORMS}, or state: absent")
+    if isinstance(model.source, GgufSource):
+        yield from _file_problems((*loc, "source"), model.source)
     if model.template is not None and model.template_file is not None:
         yield _two_templates(loc)
     if model.keep_alive is not None and model.keep_alive.is_unload:
@@ -91,19 +104,45 @@ def _model_problems(loc: tuple[str, ...], model: ModelSpec, spec: Spec) -> Itera
             yield _preload_of_nothing(loc, "the default preload: true", "write preload: false too")
 
 
+def _file_problems(loc: Loc, source: GgufSource) -> Iterator[Problem]:
+    """One thing said twice, or one file named for two parts of the model."""
+    for key in ("sha256", "trust"):
+        if getattr(source, key) is not None and getattr(source.gguf, key) is not None:
+            yield Problem((*loc, key), f"{key} of the file is given in gguf too", "keep one")
+    seen = {source.gguf.path: "gguf"}
+    for where, file in _beside(source):
+        first = seen.setdefault(file.path, where)
+        if first != where:
+            what = f'"{file.path}" is named by {first} too'
+            yield Problem((*loc, *_keys(where)), what, "name another file")
+
+
+def _keys(where: str) -> Loc:
+    return tuple(int(part) if part.isdecimal() else part for part in where.split("."))
+
+
+def _beside(source: GgufSource) -> Iterator[tuple[str, FileSpec]]:
+    if source.projector is not None:
+        yield "projector", source.projector
+    for number, file in enumerate(source.adapters):
+        yield f"adapters.{number}", file
+    if source.draft is not None:
+        yield "draft", source.draft
+
+
 def _absent_problems(loc: tuple[str, ...], model: ModelSpec) -> Iterator[Problem]:
     for key in model.model_fields_set - _ABSENT_MAY_HAVE:
         what = "means nothing beside state: absent"
         yield Problem((*loc, key), what, "remove one of the two", at_key=True)
 
 
-def _two_templates(loc: tuple[str, ...]) -> Problem:
+def _two_templates(loc: Loc) -> Problem:
     what = "template and template_file both give the template"
     return Problem((*loc, "template_file"), what, "keep one", at_key=True)
 
 
 def _preload_of_nothing(
-    loc: tuple[str, ...], preload: str, hint: str = "write forever or a time, or remove preload"
+    loc: Loc, preload: str, hint: str = "write forever or a time, or remove preload"
 ) -> Problem:
     what = f"0 unloads the model that {preload} loads"
     return Problem((*loc, "keep_alive"), what, hint)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from paddock.core.keep_alive import FOREVER, KeepAlive
 from paddock.core.modelfile import Modelfile
-from paddock.core.spec import Defaults, ModelSpec, RegistrySource, Source, Spec
+from paddock.core.spec import Defaults, ModelSpec, Spec
+from paddock.core.spec_sources import RegistrySource, Source
 
-POLICY = frozenset({"access", "keep_alive", "preload", "labels"})
+POLICY = frozenset({"access", "keep_alive", "preload", "suspend", "labels"})
 _TEMPLATE = frozenset({"template", "template_file"})
 
 
@@ -33,9 +34,11 @@ def with_defaults(spec: Spec) -> Mapping[str, MergedModel]:
 
 
 def merge(model: ModelSpec, defaults: Defaults) -> MergedModel:
-    """Returns one model over `defaults`; an absent one takes none, for there is nothing to set."""
+    """Returns one model over `defaults`; an absent one has nothing to set but to be left alone."""
     if model.state == "absent":
-        return MergedModel(model, keep_alive_written=False)
+        given = _inherited(model, defaults) & {"suspend"}
+        kept = model.model_copy(update={key: getattr(defaults, key) for key in given})
+        return MergedModel(kept, keep_alive_written=False)
     written = model.keep_alive is not None
     given = _inherited(model, defaults)
     update = {key: getattr(defaults, key) for key in given}

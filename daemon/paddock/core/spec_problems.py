@@ -19,37 +19,52 @@ from pydantic_core import ErrorDetails
 
 from paddock.core.parameters import OBSOLETE, Parameters
 from paddock.core.spec import (
-    SOURCE_ERROR,
-    SOURCE_KEYS,
     AccessSpec,
     Defaults,
-    GgufSource,
+    DiscoverSpec,
     Message,
+    ModelSpec,
+    PruneSpec,
+    Spec,
+)
+from paddock.core.spec_hints import mapping_hint, near_hint, quote_hint, unquote_hint
+from paddock.core.spec_publish import PublishSpec
+from paddock.core.spec_sources import (
+    SOURCE_ERROR,
+    SOURCE_KEYS,
+    FileSpec,
+    GgufSource,
+    HuggingfaceSource,
     ModelfileSource,
     ModelSource,
-    ModelSpec,
     RegistrySource,
-    Spec,
 )
 
 Loc: TypeAlias = tuple[str | int, ...]
 
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
-    Spec: frozenset({"discover", "prune", "publish", "residency"}),
-    ModelSpec: frozenset({"client_keep_alive", "priority", "schedule", "suspend"}),
-    Defaults: frozenset({"client_keep_alive", "priority", "schedule", "suspend"}),
-    GgufSource: frozenset({"adapters", "draft", "projector", "sha256"}),
+    Spec: frozenset({"residency"}),
+    ModelSpec: frozenset({"client_keep_alive", "priority", "schedule"}),
+    Defaults: frozenset({"client_keep_alive", "priority", "schedule"}),
 }
-LATER_SOURCES = frozenset({"huggingface"})
 
 _SOURCES: Mapping[str, type[BaseModel]] = {
     "gguf": GgufSource,
     "registry": RegistrySource,
     "model": ModelSource,
     "modelfile": ModelfileSource,
+    "huggingface": HuggingfaceSource,
+}
+_ENTRIES: Mapping[str, type[BaseModel]] = {
+    "discover": DiscoverSpec,
+    "publish": PublishSpec,
+    "prune": PruneSpec,
 }
 _PARTS: Mapping[str, type[BaseModel]] = {"access": AccessSpec, "parameters": Parameters}
-SOURCE_FORMS = "{gguf: PATH}, {registry: NAME}, {model: NAME} or {modelfile: PATH}"
+SOURCE_FORMS = (
+    "{gguf: PATH}, {registry: NAME}, {model: NAME}, {modelfile: PATH} "
+    "or {huggingface: ORG/REPO, file: GLOB}"
+)
 _WANTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -60,8 +75,11 @@ _WANTED = {
 }
 _LISTS = {
     "messages": "a list of messages",
+    "discover": "a list of folders",
+    "publish": "a list of folders",
     "users": "a list of users",
     "groups": "a list of groups",
+    "adapters": "a list of files",
 }
 _PLAIN_PART = re.compile(r"[A-Za-z0-9_.:/@+-]+")
 _SHOWN_CHARS = 100
@@ -154,16 +172,16 @@ def _value_error(loc: Loc, text: str) -> Problem:
 def _model_at(loc: Loc, tag: str) -> type[BaseModel]:
     """Says which model a mapping at `loc` was read as."""
     match loc:
-        case ():
-            return Spec
-        case ("defaults",):
-            return Defaults
-        case ("defaults", str(key)) | ("models", _, str(key)) if key in _PARTS:
+        case () | ("defaults",):
+            return Defaults if loc else Spec
+        case ("defaults", str(key)) | ("models" | "discover", _, str(key)) if key in _PARTS:
             return _PARTS[key]
-        case ("defaults", "messages", _) | ("models", _, "messages", _):
+        case ("defaults", "messages", _) | ("models" | "discover", _, "messages", _):
             return Message
-        case ("models", _, "source"):
-            return _SOURCES[tag]
+        case ("discover" | "publish" as key, _) | ("prune" as key,):
+            return _ENTRIES[key]
+        case ("models", _, "source", *inner):
+            return FileSpec if inner else _SOURCES[tag]
         case _:
             return ModelSpec
 
@@ -193,10 +211,8 @@ def _source_problems(loc: Loc, value: Any) -> list[Problem]:
     if given:
         what = f"{' and '.join(given)} are given, but a model has one source"
         return [Problem(loc, what, "keep one")]
-    later = [key for key in value if key in LATER_SOURCES]
-    if later:
-        return [_not_yet((*loc, key)) for key in later]
-    near = [key for key in value if is_near(str(key).lower(), SOURCE_KEYS)]
+    known = {name for source in _SOURCES.values() for name in source.model_fields}
+    near = [key for key in value if key not in known and is_near(str(key).lower(), SOURCE_KEYS)]
     if near:
         return [_misspelt((*loc, key)) for key in near]
     return [Problem(loc, "does not say where the model comes from", f"write {SOURCE_FORMS}")]
@@ -217,7 +233,7 @@ def _bad_value(loc: Loc, item: ErrorDetails) -> Problem:
             what, hint = f"must be {wanted}, not {kind(value)}", ""
         case "literal_error":
             allowed = re.findall(r"'([^']*)'", item["ctx"]["expected"])
-            what, hint = f"must be one of {', '.join(allowed)}", _near_hint(value, allowed)
+            what, hint = f"must be one of {', '.join(allowed)}", near_hint(value, allowed)
         case "string_too_short":
             what, hint = "must not be empty", "write a value, or remove it"
         case "greater_than_equal" | "less_than_equal" | "finite_number":
@@ -230,11 +246,11 @@ def _bad_value(loc: Loc, item: ErrorDetails) -> Problem:
 def _type_hint(loc: Loc, error_type: str, value: object) -> str:
     match error_type:
         case "string_type":
-            return _quote_hint(value)
+            return quote_hint(value)
         case "model_type" | "dict_type":
-            return _mapping_hint(loc)
+            return mapping_hint(loc)
         case _:
-            return _unquote_hint(value)
+            return unquote_hint(value)
 
 
 def kind(value: object) -> str:
@@ -252,36 +268,6 @@ def kind(value: object) -> str:
             return "a list"
         case _:
             return "a mapping"
-
-
-def _quote_hint(value: object) -> str:
-    if value is None:
-        return "write a text, or remove the key"
-    return "put it in quotes" if isinstance(value, bool | int | float) else ""
-
-
-def _unquote_hint(value: object) -> str:
-    looks_plain = isinstance(value, str) and re.fullmatch(r"true|false|[-+]?[\d.]+", value)
-    return "remove the quotes" if looks_plain else ""
-
-
-def _near_hint(value: object, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(str(value).lower(), allowed, n=1)
-    return f'did you mean "{near[0]}"?' if near else ""
-
-
-def _mapping_hint(loc: Loc) -> str:
-    match loc:
-        case ():
-            return "write version: 1 and models:"
-        case ("models",):
-            return "write each model as NAME: {source: ...}, or models: {} for none"
-        case ("defaults", "access") | ("models", _, "access"):
-            return "write {users: [...], groups: [...]}"
-        case ("models", _):
-            return "write at least source: {gguf: PATH}"
-        case _:
-            return "write key: value pairs, or remove it"
 
 
 def _shown(part: str) -> str:

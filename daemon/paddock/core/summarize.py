@@ -15,6 +15,8 @@ from paddock.core.conditions import (
     conditions_of,
 )
 from paddock.core.model_status import Cycle, Index, model_status
+from paddock.core.plan import Blocked
+from paddock.core.tree_status import published
 from paddock.core.view import View, view_of
 
 
@@ -27,17 +29,21 @@ def summarize(cycle: Cycle) -> Status:
     return Status(
         file=cycle.desired.file,
         generation=cycle.desired.generation,
-        conditions=_host(cycle, models),
+        conditions=_host(cycle, models, index.view),
         models=models,
     )
 
 
-def _host(cycle: Cycle, models: tuple[ModelStatus, ...]) -> tuple[Condition, ...]:
+def _host(
+    cycle: Cycle, models: tuple[ModelStatus, ...], view: View | None
+) -> tuple[Condition, ...]:
+    trees = published(cycle, view)
     facts = {
         "Ready": _host_ready(cycle, models),
         "Reconciling": _host_reconciling(cycle, models),
         "Stalled": _host_stalled(cycle, models),
         "OllamaReachable": _host_reachable(cycle),
+        **({} if trees is None else {"Published": trees}),
     }
     return conditions_of(facts, cycle.desired.generation, cycle.at)
 
@@ -46,13 +52,25 @@ def _host_ready(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
     trouble = cycle.trouble or cycle.spec_trouble
     if trouble is not None:
         return "False", trouble.reason, trouble.message
-    unready = _names(models, "Ready", "False") or _names(models, "Ready", "Unknown")
+    awake = tuple(model for model in models if not model.suspended)
+    alone = len(models) - len(awake)
+    rest = f", {alone} left alone" if alone else ""
+    unready = _names(awake, "Ready", "False") or _names(awake, "Ready", "Unknown")
     if unready:
-        truth: Truth = "False" if _names(models, "Ready", "False") else "Unknown"
-        what = f"{len(unready)} of {len(models)} models not ready: {_listed(unready)}"
-        return truth, "ModelsNotReady", what
-    what = "1 model is" if len(models) == 1 else f"{len(models)} models are"
-    return "True", "Converged", f"{what} as the file says"
+        truth: Truth = "False" if _names(awake, "Ready", "False") else "Unknown"
+        what = f"{len(unready)} of {len(awake)} models not ready: {_listed(unready)}"
+        return truth, "ModelsNotReady", what + rest
+    mass = _mass_removal(cycle)
+    if mass is not None:
+        return "False", mass.reason, mass.message
+    what = "1 model is" if len(awake) == 1 else f"{len(awake)} models are"
+    return "True", "Converged", f"{what} as the file says{rest}"
+
+
+def _mass_removal(cycle: Cycle) -> Blocked | None:
+    """What is not done to models that no status shows, for the file no longer names them."""
+    blocked = () if cycle.plan is None else cycle.plan.blocked
+    return next((found for found in blocked if found.reason == "MassRemoval"), None)
 
 
 def _host_reconciling(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
@@ -70,6 +88,9 @@ def _host_stalled(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
     stalled = _names(models, "Stalled", "True")
     if stalled:
         return "True", "ModelsStalled", _listed(stalled)
+    mass = _mass_removal(cycle)
+    if mass is not None:
+        return "True", mass.reason, mass.message
     return "False", "Idle", "nothing needs a person"
 
 

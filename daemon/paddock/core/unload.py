@@ -30,12 +30,15 @@ def plan_unloads(actions: Iterable[Action], view: View) -> list[UnloadModel]:
 
 def _unload(runner: Running, changes: Mapping[Name, Change], view: View) -> Iterator[UnloadModel]:
     digest = view.runner_digest(runner)
-    if any(isinstance(c, WriteManifest) and c.model_digest == digest for c in changes.values()):
-        return
     users = [name for name in sorted(view.manifests) if _runs(name, digest, view)]
-    if digest is None or not changes.keys() >= set(users):
+    if digest is None:
         return
-    for name in users:
+    refiled = [name for name in users if _is_refiled(name, changes.get(name), view)]
+    if not refiled and not changes.keys() >= set(users):
+        return
+    if not refiled and any(_writes(change, digest) for change in changes.values()):
+        return
+    for name in refiled or users:
         yield UnloadModel(
             name=name,
             reason=changes[name].reason,
@@ -44,6 +47,20 @@ def _unload(runner: Running, changes: Mapping[Name, Change], view: View) -> Iter
             running=name,
             manifest_digest=runner.manifest_digest,
         )
+
+
+def _is_refiled(name: Name, change: Change | None, view: View) -> bool:
+    """Whether a model keeps its GGUF and changes another file: Ollama does not notice a new draft,
+    and reaches the runner of a split GGUF by all of its parts (ollama:server/sched.go)."""
+    manifest = view.manifest(name)
+    if manifest is None or not isinstance(change, WriteManifest):
+        return False
+    same = manifest.model_digest == change.model_digest
+    return same and manifest.files != change.files
+
+
+def _writes(change: Change, digest: Digest) -> bool:
+    return isinstance(change, WriteManifest) and change.model_digest == digest
 
 
 def _runs(name: Name, digest: Digest | None, view: View) -> bool:

@@ -5,6 +5,7 @@ Pure. An Unknown among them means that nothing is planned at all.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -77,11 +78,14 @@ def store_matches(view: View) -> bool | None:
     tags = view.observed.tags
     if isinstance(tags, Unknown):
         return None
-    listed = {name.folded: tag.digest for name, tag in tags.items()}
-    mine = {n.folded: m for n, m in view.manifests.items() if _is_listable(view, n, m)}
+    listed: defaultdict[Name, set[Digest]] = defaultdict(set)
+    for name, tag in tags.items():
+        listed[name.folded].add(tag.digest)
+    mine = [(n.folded, m) for n, m in view.manifests.items() if _is_listable(view, n, m)]
     if not mine:
         return False if listed else None
-    return all(listed.get(name) in found.digests for name, found in mine.items())
+    # Of names that differ by case only, both are listed.
+    return all(listed.get(name, set()) & found.digests for name, found in mine)
 
 
 def _is_listable(view: View, name: Name, found: ManifestFile) -> bool:

@@ -125,12 +125,12 @@ def stream(
     Raises the address's errors, also when the answer ends before it is whole.
     """
     with _asked(address, "POST", route, body=body, timeout_s=timeout_s) as response:
-        _check(address, response)
+        check(address, response)
         try:
             while data := response.read1(_READ_BYTES):
                 yield data
         except (OSError, http.client.HTTPException) as error:
-            raise address.unreachable(f"its answer broke off ({_why(error)})") from error
+            raise address.unreachable(f"its answer broke off ({why(error)})") from error
 
 
 def _json(
@@ -142,7 +142,7 @@ def _json(
     timeout_s: float | None,
 ) -> dict[str, Any]:
     with _asked(address, method, route, body=body, timeout_s=timeout_s) as response:
-        _check(address, response)
+        check(address, response)
         try:
             answer = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -168,12 +168,13 @@ def _asked(
             connection.request(method, route, data, {"Content-Type": "application/json"})
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            raise address.unreachable(_why(error)) from error
+            raise address.unreachable(why(error)) from error
         with contextlib.closing(response):
             yield response
 
 
-def _check(address: Address, response: http.client.HTTPResponse) -> None:
+def check(address: Address, response: http.client.HTTPResponse) -> None:
+    """Raises the address's error for an answer that is one."""
     if response.status >= 400:
         raise address.refused(response.status, _message(response))
 
@@ -186,7 +187,8 @@ def _message(response: http.client.HTTPResponse) -> str:
         return text.strip() or f"HTTP {response.status}"
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """Says in words why a connection failed."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)

@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from paddock.errors import LockedError, StoreError
+from paddock.errors import LockedError, store_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,11 @@ class StoreLock:
     def __init__(self, folder: Path, holder: Holder):
         path = folder / "lock"
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            # Never through a link: the line below would go into what it leads to.
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            self._descriptor = os.open(path, flags, 0o644)
         except OSError as error:
-            raise StoreError(f"cannot open {path}: {error.strerror}") from error
+            raise store_error(path, error) from error
         if not _acquire(self._descriptor):
             os.close(self._descriptor)
             other = read_holder(folder)
@@ -46,8 +48,12 @@ class StoreLock:
             what = f"{folder.parent} is held by {who}; stop it, or ask it through its socket"
             raise LockedError(what, holder=who)
         line = json.dumps(asdict(holder)).encode() + b"\n"
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, line, 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, line, 0)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise store_error(path, error) from error
 
     def release(self) -> None:
         """Let the next one in."""

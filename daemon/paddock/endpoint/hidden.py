@@ -16,7 +16,7 @@ from paddock.core.names import SCRATCH_HOST
 _LISTS = ("models", "data")
 _NAMES = ("name", "model", "id")
 _SYMBOLS = {"add": "+", "change": "~", "remove": "-", "blocked": "!"}
-_BY_MODEL = ("models", "actions", "waiting", "blocked", "outcomes")
+_BY_MODEL = ("models", "actions", "waiting", "blocked", "suspended", "outcomes")
 
 
 def names_scratch(model: str) -> bool:

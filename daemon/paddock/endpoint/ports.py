@@ -56,12 +56,26 @@ class Host(Protocol):
         """Says whether the first cycle is done and Ollama answers, with one line for a person."""
         ...
 
-    async def reconcile(self) -> Mapping[str, Any]:
-        """Asks for a cycle and waits for its end: `{"outcomes": [...], "status": {...}}`."""
+    async def reconcile(self, *, prune: bool = False) -> Mapping[str, Any]:
+        """Asks for a cycle and waits for its end: `{"outcomes": [...], "status": {...}}`. With
+        `prune`, what the file no longer names goes in it."""
         ...
 
-    def wake(self) -> None:
+    def wake(self, *, prune: bool = False) -> None:
         """Asks for a cycle."""
+        ...
+
+    async def pause(self, models: Sequence[str]) -> Mapping[str, Any]:
+        """Leaves models alone from now on, and waits until no cycle goes on with them. Raises
+        PaddockError, with the reason NotDeclared for a name that is unknown."""
+        ...
+
+    async def resume(self, models: Sequence[str]) -> Mapping[str, Any]:
+        """Has models cared for again. Raises as `pause` does."""
+        ...
+
+    async def explain(self, model: str) -> Mapping[str, Any] | None:
+        """Gives all that is known of one model; None for no such one. Raises InvalidName."""
         ...
 
     async def admit(self, model: str, peer: Peer | None) -> Admission:
@@ -78,6 +92,14 @@ class Host(Protocol):
 
     async def events(self, after: int) -> Sequence[Mapping[str, Any]]:
         """Gives the events after an id, oldest first; waits until there is one."""
+        ...
+
+    def events_so_far(self, after: int) -> Sequence[Mapping[str, Any]]:
+        """Gives the events after an id that there are now."""
+        ...
+
+    def last_event_id(self) -> int:
+        """Gives the id of the last event, or one that is lower than that of the first."""
         ...
 
     def metrics(self, counts: StreamCounts) -> str:

@@ -51,9 +51,9 @@ _TABLE = {
     **_routes(Kind.READ, _GET, "/", "/api/version", *LISTS),
     **_routes(Kind.SHOW, _POST, "/api/show"),
     **_routes(Kind.CONTROL, _GET, "/paddock/status", "/paddock/plan", "/healthz", "/readyz"),
-    **_routes(Kind.CONTROL, ("GET",), "/paddock/events"),
+    **_routes(Kind.CONTROL, ("GET",), "/paddock/events", "/paddock/explain"),
     **_routes(Kind.CONTROL, _GET, "/metrics"),
-    **_routes(Kind.CONTROL, _POST, "/paddock/reconcile"),
+    **_routes(Kind.CONTROL, _POST, "/paddock/reconcile", "/paddock/pause", "/paddock/resume"),
     **_routes(Kind.STORE, _POST, "/api/create", "/api/pull", "/api/push", "/api/copy"),
     **_routes(Kind.STORE, ("DELETE",), "/api/delete"),
 }

@@ -15,26 +15,32 @@ from typing import assert_never
 
 import structlog
 
-from paddock.core.names import Name
 from paddock.core.outcome import Outcome
 from paddock.core.plan import (
     Action,
+    DownloadFile,
     HashSource,
     LinkBlob,
     LoadModel,
     ProbeModel,
+    PublishLink,
     PullModel,
     RemoveManifest,
     RemoveScratch,
     SetKeepAlive,
+    Subject,
     UnlinkBlob,
     UnloadModel,
+    UnpublishLink,
     WriteBlob,
     WriteManifest,
 )
 from paddock.engine import work
+from paddock.engine.download import download
+from paddock.engine.hashing import hash_source
 from paddock.engine.probe import probe, remove_scratch
 from paddock.engine.pull import pull
+from paddock.engine.trees import publish_link, unpublish_link
 from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable, PaddockError, Retry
 
@@ -43,15 +49,15 @@ log = structlog.get_logger()
 Report = Callable[[Outcome], None]
 
 # What may run side by side, and how many at once.
-_PARALLEL = {HashSource: os.cpu_count() or 1, PullModel: 2}
+PARALLEL = {HashSource: os.cpu_count() or 1, PullModel: 2, DownloadFile: 2}
 
 
 async def apply_plan(world: World, actions: Sequence[Action], report: Report) -> list[Outcome]:
     """Carry out actions that are in a legal order. Raises OllamaUnreachable once it is gone."""
-    world.state.claim(_claims(actions))
+    claim_for(world, actions)
     run = _Run(world, report)
     for kind, group in itertools.groupby(actions, key=type):
-        at_once = asyncio.Semaphore(_PARALLEL.get(kind, 1))
+        at_once = asyncio.Semaphore(PARALLEL.get(kind, 1))
         async with asyncio.TaskGroup() as tasks:
             for action in group:
                 tasks.create_task(run.one(action, at_once))
@@ -60,11 +66,35 @@ async def apply_plan(world: World, actions: Sequence[Action], report: Report) ->
     return run.outcomes
 
 
-def _claims(actions: Sequence[Action]) -> list[Name]:
+def claim_for(world: World, actions: Sequence[Action]) -> None:
+    """Claim the names that these actions make, before the first byte of them is written."""
     makes = (WriteBlob, LinkBlob, WriteManifest)
     names = {action.name for action in actions if isinstance(action, makes)}
     pulled = {action.reference for action in actions if isinstance(action, PullModel)}
-    return sorted(names | pulled)
+    world.state.claim(sorted(names | pulled))
+
+
+async def attempt(world: World, action: Action) -> Outcome:
+    """Carry out one action; whatever goes wrong is its outcome. Raises OllamaUnreachable."""
+    started = time.monotonic()
+    try:
+        await execute(world, action)
+    except OllamaUnreachable:
+        raise
+    except PaddockError as error:
+        elapsed = time.monotonic() - started
+        return Outcome(action, "failed", elapsed, error.reason, error.message, error.retry)
+    except Exception as error:
+        # A defect of ours in one action must not keep the other models from their work.
+        log.exception("action crashed", action=type(action).__name__, model=str(action.name))
+        elapsed, what = time.monotonic() - started, f"{type(error).__name__}: {error}"
+        return Outcome(action, "failed", elapsed, "InternalError", what, Retry.BACKOFF)
+    return Outcome(action, "done", time.monotonic() - started)
+
+
+def gone(action: Action, error: OllamaUnreachable) -> Outcome:
+    """The outcome of an action under which Ollama went away."""
+    return Outcome(action, "failed", 0.0, error.reason, error.message, error.retry)
 
 
 class _Run:
@@ -74,42 +104,29 @@ class _Run:
         self.outcomes: list[Outcome] = []
         self._world = world
         self._report = report
-        self._failed: dict[Name, Outcome] = {}
+        self._failed: dict[Subject, Outcome] = {}
         self.unreachable: OllamaUnreachable | None = None
 
     async def one(self, action: Action, at_once: asyncio.Semaphore) -> None:
         async with at_once:
-            failed = self._failed.get(action.name)
+            failed = self._failed.get(action.subject)
             if self.unreachable is not None:
                 self._keep(Outcome(action, "skipped", 0.0, "OllamaUnreachable"))
                 return
             if failed is not None:
                 self._keep(Outcome(action, "skipped", 0.0, failed.reason, failed.message))
                 return
-            started = time.monotonic()
-            outcome = await self._try(action, started)
+            try:
+                outcome = await attempt(self._world, action)
+            except OllamaUnreachable as error:
+                self.unreachable, outcome = error, gone(action, error)
             if outcome.result == "failed":
-                self._failed[action.name] = outcome
+                self._failed[action.subject] = outcome
             self._keep(outcome)
 
     def _keep(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self._report(outcome)
-
-    async def _try(self, action: Action, started: float) -> Outcome:
-        try:
-            await execute(self._world, action)
-        except PaddockError as error:
-            if isinstance(error, OllamaUnreachable):
-                self.unreachable = error
-            elapsed = time.monotonic() - started
-            return Outcome(action, "failed", elapsed, error.reason, error.message, error.retry)
-        except Exception as error:
-            # A defect of ours in one action must not keep the other models from their work.
-            log.exception("action crashed", action=type(action).__name__, model=str(action.name))
-            elapsed, what = time.monotonic() - started, f"{type(error).__name__}: {error}"
-            return Outcome(action, "failed", elapsed, "InternalError", what, Retry.BACKOFF)
-        return Outcome(action, "done", time.monotonic() - started)
 
 
 async def execute(world: World, action: Action) -> None:  # noqa: C901, PLR0912  an arm an action
@@ -117,8 +134,10 @@ async def execute(world: World, action: Action) -> None:  # noqa: C901, PLR0912 
     match action:
         case PullModel():
             await pull(world, action)
+        case DownloadFile():
+            await download(world, action)
         case HashSource():
-            await work.hash_source(world, action)
+            await hash_source(world, action)
         case ProbeModel():
             await probe(world, action)
         case WriteBlob():
@@ -139,5 +158,9 @@ async def execute(world: World, action: Action) -> None:  # noqa: C901, PLR0912 
             await asyncio.to_thread(work.unlink_blob, world, action)
         case RemoveScratch():
             await remove_scratch(world, action.name)
+        case PublishLink():
+            await asyncio.to_thread(publish_link, world, action)
+        case UnpublishLink():
+            await asyncio.to_thread(unpublish_link, world, action)
         case _:
             assert_never(action)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -22,14 +22,21 @@ from paddock.core.events import Event, EventLog
 from paddock.core.failures import backoff_s, next_attempt
 from paddock.core.model_status import Cycle
 from paddock.core.observed import Unknown
-from paddock.core.outcome import Outcome
-from paddock.core.plan import Plan
+from paddock.core.outcome import Failure, Outcome
+from paddock.core.plan import Plan, Subject
+from paddock.core.progress import Progress, line, with_progress
 from paddock.core.summarize import summarize
+from paddock.engine.folders import Wanted
+from paddock.engine.jobs import Jobs
+from paddock.engine.logged import log_outcome
 from paddock.engine.reconcile import Recall, reconcile
 from paddock.engine.world import World
 from paddock.errors import PaddockError, Retry, SpecError
 
 log = structlog.get_logger()
+
+# Long work is told of in the log now and then: those who want more follow the events.
+LOG_PROGRESS_S = 60.0
 
 Load = Callable[[], Desired]
 
@@ -59,42 +66,88 @@ class Loop:
         self._ended = ended
         self._load = load
         self._poll_s = poll_s
-        self._recall = Recall()
+        self.wake = asyncio.Event()
+        self._jobs = Jobs(world, self._report_job, self.wake.set)
+        self._recall = Recall(jobs=self._jobs)
         self._troubles = 0
         self._finished = asyncio.Condition()
         self._started = 0
         self._last: Finished | None = None
-        self.wake = asyncio.Event()
         self.desired = desired
+        self.wanted = Wanted(world, desired)
         self.plan: Plan | None = None
-        self.status = summarize(Cycle(desired, datetime.now(UTC)))
-        self._events = EventLog()
+        self.cycle = Cycle(self.wanted.now, datetime.now(UTC))
+        self.status = summarize(self.cycle)
+        self._hurry = False
+        self._prune = False
+        self._askers: list[list[Outcome]] = []
+        self._ended_jobs: list[Outcome] = []
+        # Ids from the time on, so that they grow over restarts too: a follower goes on by the last.
+        self.event_log = EventLog(last_id=time.time_ns() // 1_000_000)
         self._news = asyncio.Event()
+        self._changes = asyncio.Event()
+        self._logged: dict[int, datetime] = {}
+        world.progress.listen(self._progressed, self._ended_progress)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile until `stop`."""
-        while not stop.is_set():
-            self.wake.clear()
-            await self._cycle()
-            await _first_of(self.wake, stop, timeout_s=self._pause_s())
+        try:
+            while not stop.is_set():
+                self.wake.clear()
+                await self._cycle()
+                await _first_of(self.wake, stop, timeout_s=self._pause_s())
+        finally:
+            await self._jobs.stop()
 
-    async def ask(self) -> Finished:
-        """Ask for a cycle, and wait for the end of one that began after this."""
+    async def ask(self, *, prune: bool = False) -> Finished:
+        """Ask for a cycle, and wait for the end of one that began after this and left no long work
+        under way. It has the outcomes of all since. All that failed is tried again, whenever it is
+        due: whoever asks may have mended what was wrong. With `prune`, what the file no longer
+        names goes in it."""
+        asked, outcomes = self._started, list[Outcome]()
+        self._hurry = True
+        self.wake_up(prune=prune)
+        self._askers.append(outcomes)
+        try:
+            async with self._finished:
+                await self._finished.wait_for(lambda: self._has_settled(asked))
+        finally:
+            self._askers = [asker for asker in self._askers if asker is not outcomes]
+        assert self._last is not None
+        return replace(self._last, outcomes=tuple(outcomes))
+
+    async def turn(self) -> None:
+        """Ask for a cycle, and wait for the end of one that began after this; what is done beside
+        the cycles may go on."""
         asked = self._started
         self.wake.set()
         async with self._finished:
-            await self._finished.wait_for(
-                lambda: self._last is not None and self._last.number > asked
-            )
-        assert self._last is not None
-        return self._last
+            await self._finished.wait_for(lambda: self.cycles > asked)
+
+    def wake_up(self, *, prune: bool = False) -> None:
+        """Ask for a cycle."""
+        self._prune = self._prune or prune
+        self.wake.set()
+
+    def _has_settled(self, asked: int) -> bool:
+        return self._last is not None and self._last.number > asked and not self._jobs.busy
 
     async def events(self, after: int) -> list[Event]:
         """The events after an id; waits until there is one."""
-        while self._events.last_id == after:
+        if after > self.event_log.last_id:
+            after = 0  # an id from before a restart is ahead of ours: begin anew
+        while not (found := self.event_log.after(after)):
             await self._news.wait()
-        # An id from before a restart is ahead of ours: begin anew.
-        return self._events.after(after if after < self._events.last_id else 0)
+        return found
+
+    async def changed(self) -> None:
+        """Wait until something was done, or the status was made anew; progress is neither."""
+        await self._changes.wait()
+
+    @property
+    def status_now(self) -> Status:
+        """The status, with how far long work is at this moment."""
+        return with_progress(self.status, self._world.progress.under_way)
 
     @property
     def cycles(self) -> int:
@@ -103,18 +156,24 @@ class Loop:
 
     async def _cycle(self) -> None:
         self._started += 1
+        if self._hurry:
+            self._hurry = False
+            self._recall.failures = _all_due(self._recall.failures, datetime.now(UTC))
         began_s = time.monotonic()
         spec_trouble = await self._reload()
+        wish = self.desired.pruning() if self._prune and spec_trouble is None else self.desired
+        self._prune = False
         outcomes: list[Outcome] = []
-        cycle = Cycle(self.desired, datetime.now(UTC), spec_trouble=spec_trouble)
+        cycle = Cycle(self.wanted.now, datetime.now(UTC), spec_trouble=spec_trouble)
 
         def publish(now: Cycle) -> None:
             self.plan = now.plan
+            self.wanted.saw(now.desired)
             self._publish(replace(now, spec_trouble=spec_trouble))
 
         try:
             cycle, outcomes = await reconcile(
-                self._world, self.desired, self._recall, self._report, publish
+                self._world, wish, self._recall, self._report, publish
             )
             self._troubles = 0
         except PaddockError as error:
@@ -137,6 +196,8 @@ class Loop:
             return Unknown("SpecInvalid", what)
         if desired.generation != self.desired.generation:
             log.info("file changed", generation=desired.generation, models=len(desired.models))
+        if desired is not self.desired:
+            await asyncio.to_thread(self.wanted.look, desired)
         self.desired = desired
         return None
 
@@ -146,16 +207,41 @@ class Loop:
         return found.reason if found is not None and found.status == "True" else ""
 
     def _publish(self, cycle: Cycle) -> None:
+        self.cycle = cycle
         before, self.status = self.status, date_transitions(summarize(cycle), self.status)
-        self._events.add_changes(before, self.status, cycle.at)
-        self._tell()
+        self.event_log.add_changes(before, self.status, cycle.at)
+        self._tell_change()
         if self.status.ready and not before.ready:
             log.info("converged", models=len(self.status.models))
 
+    def _report_job(self, outcome: Outcome) -> None:
+        """Jobs end between cycles: the next one counts them."""
+        self._ended_jobs.append(outcome)
+        self._report(outcome)
+
     def _report(self, outcome: Outcome) -> None:
-        self._events.add_outcome(outcome, datetime.now(UTC))
+        for asker in self._askers:
+            asker.append(outcome)
+        self.event_log.add_outcome(outcome, datetime.now(UTC))
+        self._tell_change()
+        log_outcome(outcome)
+
+    def _progressed(self, progress: Progress) -> None:
+        self.event_log.set_progress(progress)
         self._tell()
-        _log_outcome(outcome)
+        since = progress.at - self._logged.setdefault(progress.number, progress.started_at)
+        if since.total_seconds() >= LOG_PROGRESS_S:
+            self._logged[progress.number] = progress.at
+            log.info(line(progress), model=progress.name, action=progress.action)
+
+    def _ended_progress(self, progress: Progress) -> None:
+        self.event_log.end_progress(progress.number)
+        self._logged.pop(progress.number, None)
+
+    def _tell_change(self) -> None:
+        self._changes.set()
+        self._changes = asyncio.Event()
+        self._tell()
 
     def _tell(self) -> None:
         """Wake those who wait for events; the next ones wait for the next."""
@@ -163,6 +249,7 @@ class Loop:
         self._news = asyncio.Event()
 
     async def _finish(self, outcomes: list[Outcome], elapsed_s: float) -> None:
+        outcomes, self._ended_jobs = [*self._ended_jobs, *outcomes], []
         failed = any(outcome.result == "failed" for outcome in outcomes)
         self._last = Finished(
             number=self._started,
@@ -184,10 +271,17 @@ class Loop:
         """Until the next tick, or the next attempt if that is sooner."""
         if self._troubles:
             return min(backoff_s(self._troubles, random.random()), self._poll_s)  # noqa: S311
-        due = next_attempt(self._recall.failures)
-        if due is None:
+        due = [at for at in (next_attempt(self._recall.failures), *self._withdrawals()) if at]
+        if not due:
             return self._poll_s
-        return min(max((due - datetime.now(UTC)).total_seconds(), 0.05), self._poll_s)
+        return min(max((min(due) - datetime.now(UTC)).total_seconds(), 0.05), self._poll_s)
+
+    def _withdrawals(self) -> list[datetime | None]:
+        return [] if self.plan is None else [blocked.withdraw_at for blocked in self.plan.blocked]
+
+
+def _all_due(failures: Mapping[Subject, Failure], now: datetime) -> dict[Subject, Failure]:
+    return {name: replace(failure, next_at=now) for name, failure in failures.items()}
 
 
 async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:
@@ -197,15 +291,3 @@ async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:
     finally:
         for wait in waits:
             wait.cancel()
-
-
-def _log_outcome(outcome: Outcome) -> None:
-    told = outcome.to_json()
-    fields = {"model": told["name"], **{k: told[k] for k in ("action", "reason", "elapsed_s")}}
-    match outcome.result:
-        case "done":
-            log.info(told["message"], **fields)
-        case "failed":
-            log.warning("action failed", error=told["message"], **fields)
-        case "skipped":
-            log.debug("action skipped", **fields)

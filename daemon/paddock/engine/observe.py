@@ -12,27 +12,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from paddock.core.desired import Desired, FromFile, FromModel, FromRegistry
+from paddock.core.desired import Desired, FromModel, FromRegistry
 from paddock.core.digest import Digest
+from paddock.core.discover_kinds import with_doubts, without_others
 from paddock.core.gguf import Facts
-from paddock.core.manifest import Manifest
+from paddock.core.hub import HubFile
+from paddock.core.locate import hub_files, locate
+from paddock.core.manifest import MODEL_TYPE, Manifest
 from paddock.core.names import Name
 from paddock.core.observed import (
     Blob,
-    FileStat,
+    HubFact,
     Known,
     Ledger,
     ManifestFile,
     Memory,
     Observed,
     SourceFact,
-    SourceFile,
     SourceMissing,
     Unknown,
 )
 from paddock.core.respell import respell
+from paddock.core.tree_facts import TreesFound
 from paddock.edges import sources
-from paddock.edges.state import FileRecord
+from paddock.edges.hub import look as find_in_caches
+from paddock.engine.folders import look_at_folders
+from paddock.engine.look import facts_of, look_at_sources
+from paddock.engine.trees import look_at_trees
 from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable, PaddockError
 
@@ -61,6 +67,8 @@ async def observe(world: World, wish: Desired, memory: Memory) -> tuple[Desired,
         facts=disk.facts,
         probes=world.state.probes(),
         memory=memory,
+        trees=disk.trees,
+        hub=disk.hub,
     )
 
 
@@ -76,25 +84,34 @@ async def _known(asked: Awaitable[T]) -> Known[T]:
 @dataclass(frozen=True, slots=True)
 class _Disk:
     desired: Desired
+    hub: Mapping[HubFile, HubFact]
     manifests: Known[Mapping[Name, ManifestFile]]
     blobs: Known[Mapping[Digest, Blob]]
     ledger: Known[Ledger]
     sources: Mapping[str, SourceFact]
     facts: Mapping[Digest, Facts]
+    trees: TreesFound
 
 
 def _look_at_disk(world: World, wish: Desired) -> _Disk:
     manifests = _read(world.store.manifests)
-    desired = wish if isinstance(manifests, Unknown) else respell(wish, manifests)
+    hub = {file: find_in_caches(file, world.hub_roots) for file in sorted(hub_files(wish))}
     ledger = _read(world.state.ledger)
-    paths = {m.source.path for m in desired.models.values() if isinstance(m.source, FromFile)}
+    discovered = look_at_folders(world, locate(wish, hub), ledger)
+    wish = discovered.desired
+    desired = wish if isinstance(manifests, Unknown) else respell(wish, manifests)
+    found = with_doubts(look_at_sources(world, desired), discovered.unsure)
+    desired = without_others(desired, found)
+    blobs = _read(world.store.blobs)
     return _Disk(
         desired=desired,
+        hub=hub,
         manifests=manifests,
-        blobs=_read(world.store.blobs),
+        blobs=blobs,
         ledger=ledger,
-        sources={path: look_at_source(world, path) for path in sorted(paths)},
+        sources=found,
         facts=_base_facts(world, desired, manifests, ledger),
+        trees=look_at_trees(world, desired, manifests, blobs, ledger),
     )
 
 
@@ -103,33 +120,6 @@ def _read(look: Callable[[], T]) -> Known[T]:
         return look()
     except PaddockError as error:
         return Unknown(error.reason, error.message)
-
-
-def look_at_source(world: World, path: str) -> SourceFact:
-    """A source as it is, with what is known of it in this state."""
-    found = sources.look(path)
-    if isinstance(found, SourceMissing | Unknown):
-        return found
-    real_path, stat = found
-    record = world.state.file(stat)
-    digest = None if record is None else record.digest
-    facts = _facts_of(world, real_path, stat)
-    if isinstance(facts, Unknown):
-        return SourceFile(real_path, stat, digest, None, facts)
-    return SourceFile(real_path, stat, digest, facts)
-
-
-def _facts_of(world: World, real_path: str, stat: FileStat) -> Known[Facts]:
-    """The facts of a header, read once for each state of its file."""
-    record = world.state.file(stat)
-    if record is not None and record.facts is not None:
-        return record.facts
-    try:
-        facts = sources.read_facts(real_path)
-    except PaddockError as error:
-        return Unknown(error.reason, f"{real_path}: {error.message}")
-    world.state.remember_file(FileRecord(stat, None if record is None else record.digest, facts))
-    return facts
 
 
 def _base_facts(
@@ -142,13 +132,11 @@ def _base_facts(
     if isinstance(manifests, Unknown) or isinstance(ledger, Unknown):
         return {}
     found: dict[Digest, Facts] = {}
-    for manifest in _bases(desired, manifests, ledger):
-        digest = manifest.model_digest
-        if digest is None or digest in found:
-            continue
+    layers = (layer for manifest in _bases(desired, manifests, ledger) for layer in manifest.layers)
+    for digest in {layer.digest for layer in layers if layer.media_type == MODEL_TYPE}:
         source = sources.look(str(world.store.blob_path(digest)))
         if not isinstance(source, SourceMissing | Unknown):
-            facts = _facts_of(world, *source)
+            facts = facts_of(world, *source)
             if not isinstance(facts, Unknown):
                 found[digest] = facts
     return found

@@ -8,35 +8,34 @@ A scratch name is in the ledger before it is asked for, and only such names are 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from paddock.core.composition import Composition
 from paddock.core.digest import Digest, digest_of
 from paddock.core.manifest import FILE_TYPES, MODEL_TYPE, Descriptor, Manifest
 from paddock.core.names import Name, scratch_name
 from paddock.core.observed import ProbeAnswer, SmallLayer
-from paddock.core.plan import ProbeModel
+from paddock.core.plan import ProbeModel, Stub
 from paddock.engine.world import World
-from paddock.errors import Retry, StoreError
+from paddock.errors import OllamaError, OllamaUnreachable, PaddockError, Retry, StoreError
 
 
 async def probe(world: World, action: ProbeModel) -> None:
     """Ask, and remember the answer under the action's key."""
-    digest = digest_of(action.stub)
-    await prove_store(world, action.stub)
+    for stub in action.stubs:
+        await prove_store(world, stub.content)
     async with AsyncExitStack() as stack:
         answer = await stack.enter_async_context(_scratch(world))
         if action.base is None:
-            await world.ollama.create(
-                answer, files={"model.gguf": digest}, base=None, say=action.overrides
-            )
+            await world.ollama.create(answer, _of_files(action.stubs), action.overrides)
         else:
             base = await stack.enter_async_context(_scratch(world))
-            stub = Descriptor(MODEL_TYPE, digest, len(action.stub))
-            await asyncio.to_thread(_write_base, world, base, stub, action.base)
-            await world.ollama.create(answer, files=None, base=base, say=action.overrides)
+            await asyncio.to_thread(_write_base, world, base, action.stubs, action.base)
+            await world.ollama.create(answer, {"from": base.full}, action.overrides)
         found = await asyncio.to_thread(_read_answer, world, answer)
     world.state.remember_probe(action.key, found)
 
@@ -59,8 +58,20 @@ def store_mismatch(world: World) -> StoreError:
 
 async def remove_scratch(world: World, name: Name) -> None:
     """Remove a scratch model of ours and forget it."""
-    await world.ollama.delete(name)
+    await delete_model(world, name)
     world.state.forget_scratch(name)
+
+
+async def delete_model(world: World, name: Name) -> None:
+    """Let Ollama remove a model of ours; one whose manifest it cannot read, such as one that was
+    being written when the disk was full, is removed here."""
+    try:
+        await world.ollama.delete(name)
+    except OllamaUnreachable:
+        raise
+    except OllamaError:
+        if not await asyncio.to_thread(world.store.remove_broken_manifest, name):
+            raise
 
 
 @asynccontextmanager
@@ -69,18 +80,32 @@ async def _scratch(world: World) -> AsyncIterator[Name]:
     world.state.record_scratch(name)
     try:
         yield name
-    finally:
+    except PaddockError:
+        with contextlib.suppress(PaddockError):  # the first one says why
+            await remove_scratch(world, name)
+        raise
+    except BaseException:
         await remove_scratch(world, name)
+        raise
+    await remove_scratch(world, name)
 
 
-def _write_base(world: World, name: Name, stub: Descriptor, base: Composition) -> None:
-    """A model with the base's config and small layers over the stub, so that `from` it never opens
+def _of_files(stubs: Sequence[Stub]) -> dict[str, Any]:
+    """The part of a create request that names uploaded files."""
+    files = {stub.file: digest_of(stub.content) for stub in stubs if not stub.is_draft}
+    drafts = {stub.file: digest_of(stub.content) for stub in stubs if stub.is_draft}
+    return {"files": files, "draft_files": drafts} if drafts else {"files": files}
+
+
+def _write_base(world: World, name: Name, stubs: Sequence[Stub], base: Composition) -> None:
+    """A model with the base's config and small layers over stubs, so that `from` it never opens
     the user's file."""
+    models = [Descriptor(MODEL_TYPE, digest_of(s.content), len(s.content)) for s in stubs]
     for part in (*base.texts, *([base.config] if base.config else [])):
         if part.content is not None:
             world.store.write_blob(part.descriptor.digest, part.content)
     config = None if base.config is None else base.config.descriptor
-    manifest = Manifest(config, (stub, *(part.descriptor for part in base.texts)))
+    manifest = Manifest(config, (*models, *(part.descriptor for part in base.texts)))
     world.store.write_manifest(name, manifest.encode(), manifest.digests)
 
 
@@ -93,4 +118,5 @@ def _read_answer(world: World, name: Name) -> ProbeAnswer:
         for layer in manifest.layers
         if layer.media_type not in FILE_TYPES
     )
-    return ProbeAnswer(world.store.read_blob(manifest.config.digest), layers)
+    models = sum(layer.media_type == MODEL_TYPE for layer in manifest.layers)
+    return ProbeAnswer(world.store.read_blob(manifest.config.digest), layers, models)

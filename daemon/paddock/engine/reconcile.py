@@ -17,15 +17,17 @@ from paddock.core.check_plan import check_plan
 from paddock.core.desired import Desired
 from paddock.core.digest import digest_of
 from paddock.core.failures import learn, runnable
+from paddock.core.layouts import SETTLED_S
 from paddock.core.model_status import Cycle
-from paddock.core.names import Name
-from paddock.core.observed import Memory, Observed, Unknown
+from paddock.core.observed import Memory, Observed
 from paddock.core.outcome import Failure, Outcome
-from paddock.core.plan import Action, Plan, SetKeepAlive
+from paddock.core.plan import Action, Plan, Subject
 from paddock.core.planner import make_plan
-from paddock.core.residency import remember
+from paddock.core.questions import unverified
+from paddock.core.remembered import remembered
 from paddock.core.view import View, store_matches, view_of
 from paddock.engine.apply import Report, apply_plan
+from paddock.engine.jobs import LONG, Jobs
 from paddock.engine.observe import observe
 from paddock.engine.probe import prove_store, store_mismatch
 from paddock.engine.world import World
@@ -41,10 +43,12 @@ Publish = Callable[[Cycle], None]
 
 @dataclass(slots=True)
 class Recall:
-    """What one cycle remembers for the next; a single `apply` starts with nothing."""
+    """What one cycle remembers for the next; a single `apply` starts with nothing, and has nobody
+    to do `jobs` beside it."""
 
     memory: Memory = field(default_factory=Memory)
-    failures: Mapping[Name, Failure] = field(default_factory=dict)
+    failures: Mapping[Subject, Failure] = field(default_factory=dict)
+    jobs: Jobs | None = None
 
 
 class Look(NamedTuple):
@@ -79,40 +83,79 @@ async def reconcile(
     outcomes: list[Outcome] = []
     last: tuple[Action, ...] = ()
     for _ in range(MAX_ROUNDS + wish.depth):
-        desired, observed, plan = await look(world, wish, recall.memory)
-        recall.memory = _remember(observed, plan)
-        recall.failures = learn(recall.failures, plan, (), observed.at, 0.0)
-        cycle = Cycle(desired, observed.at, observed, plan, recall.failures)
+        cycle, actions = await _round(world, wish, recall)
         publish(cycle)
-        actions = runnable(plan, recall.failures, observed.at)
+        if not all(recall.jobs is not None and recall.jobs.has(action) for action in actions):
+            await _prove(world, cycle)
+        actions = _beside(recall.jobs, cycle, actions)
+        if not actions and recall.jobs is None and await _second_look(cycle):
+            continue
         if not actions:
             return cycle, outcomes
         if actions == last:
-            recall.failures = _without_effect(recall.failures, plan, actions, observed.at)
+            _learn(recall, cycle, _without_effect(actions))
             return replace(cycle, failures=recall.failures), outcomes
-        done = await _apply(world, observed, actions, report)
-        recall.failures = learn(
-            recall.failures,
-            plan,
-            done,
-            datetime.now(UTC),
-            random.random(),  # noqa: S311
-        )
+        world.state.record_discovered(cycle.desired.found.names, cycle.desired.found.devices)
+        done = await apply_plan(world, actions, report)
+        _learn(recall, cycle, done)
         outcomes += done
         last = actions
+    cycle, _ = await _round(world, wish, recall)
+    return cycle, outcomes
+
+
+async def _round(world: World, wish: Desired, recall: Recall) -> tuple[Cycle, tuple[Action, ...]]:
+    """Look and plan; the cycle as it stands, and what is to be done now."""
+    ended = [] if recall.jobs is None else recall.jobs.take()
     desired, observed, plan = await look(world, wish, recall.memory)
-    return Cycle(desired, observed.at, observed, plan, recall.failures), outcomes
+    recall.memory = remembered(observed, plan)
+    recall.failures = learn(recall.failures, plan, ended, observed.at, _jitter())
+    cycle = Cycle(desired, observed.at, observed, plan, recall.failures)
+    return cycle, runnable(plan, recall.failures, observed.at)
 
 
-async def _apply(
-    world: World, observed: Observed, actions: tuple[Action, ...], report: Report
-) -> list[Outcome]:
-    if _matches(observed) is None:
+def _beside(jobs: Jobs | None, cycle: Cycle, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """Have what takes long done beside the cycles, where there is somebody for it; the rest."""
+    if jobs is None or cycle.plan is None or cycle.observed is None:
+        return actions
+    jobs.give_up_but(cycle.plan.actions)
+    jobs.start(action for action in actions if isinstance(action, LONG))
+    if not actions:
+        jobs.verify(unverified(cycle.desired, cycle.observed))
+    return tuple(action for action in actions if not isinstance(action, LONG))
+
+
+async def _second_look(cycle: Cycle) -> bool:
+    """Wait until what is gone counts as gone, where a model shall be withdrawn for it, and until
+    files that were just written in folders of models count as whole."""
+    if any(out.reason == "StillWritten" for out in cycle.desired.found.notes):
+        await asyncio.sleep(SETTLED_S)
+        return True
+    times = [] if cycle.plan is None else [b.withdraw_at for b in cycle.plan.blocked]
+    due = max((at for at in times if at is not None), default=None)
+    if due is None:
+        return False
+    await asyncio.sleep(max((due - datetime.now(UTC)).total_seconds(), 0) + 0.01)
+    return True
+
+
+async def _prove(world: World, cycle: Cycle) -> None:
+    """Before anything is changed the folder is known to be the server's."""
+    if cycle.observed is not None and _matches(cycle.observed) is None:
         # An empty store proves nothing by what it lists: see a blob of ours appear in it. One that
         # a killed process left there would prove any server's.
         world.store.remove_blob(digest_of(_PROOF))
         world.store.remove_blob(await prove_store(world, _PROOF))
-    return await apply_plan(world, actions, report)
+
+
+def _learn(recall: Recall, cycle: Cycle, outcomes: list[Outcome]) -> None:
+    assert cycle.plan is not None
+    now = datetime.now(UTC)
+    recall.failures = learn(recall.failures, cycle.plan, outcomes, now, _jitter())
+
+
+def _jitter() -> float:
+    return random.random()  # noqa: S311
 
 
 def _matches(observed: Observed) -> bool | None:
@@ -120,22 +163,9 @@ def _matches(observed: Observed) -> bool | None:
     return store_matches(view) if isinstance(view, View) else None
 
 
-def _remember(observed: Observed, plan: Plan) -> Memory:
-    view = view_of(observed)
-    if isinstance(observed.running, Unknown) or isinstance(view, Unknown):
-        return observed.memory
-    running = [(runner, view.runner_digest(runner)) for runner in observed.running]
-    asserting = {plan.made_of.get(a.name) for a in plan.actions if isinstance(a, SetKeepAlive)}
-    wants = plan.made_of.items()
-    return remember(observed.memory, wants, running, observed.at, asserting)
-
-
-def _without_effect(
-    failures: Mapping[Name, Failure], plan: Plan, actions: tuple[Action, ...], now: datetime
-) -> dict[Name, Failure]:
+def _without_effect(actions: tuple[Action, ...]) -> list[Outcome]:
     """The same plan twice: what was done did not help, so it is tried again later, not at once."""
-    outcomes = [
+    return [
         Outcome(action, "failed", 0.0, "NoEffect", f"{action.message}: done, and had no effect")
         for action in actions
     ]
-    return learn(failures, plan, outcomes, now, 0.0)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-import time
 
 from paddock.core.digest import digest_of, short
 from paddock.core.manifest import parse_manifest
 from paddock.core.names import Name
 from paddock.core.observed import SourceMissing, Unknown
 from paddock.core.plan import (
-    HashSource,
     LinkBlob,
     RemoveManifest,
     UnlinkBlob,
@@ -24,7 +21,7 @@ from paddock.core.plan import (
     WriteManifest,
 )
 from paddock.edges import sources
-from paddock.edges.state import FileRecord
+from paddock.engine.probe import delete_model
 from paddock.engine.world import World
 from paddock.errors import (
     InvalidManifest,
@@ -34,28 +31,6 @@ from paddock.errors import (
     SourceError,
     StoreError,
 )
-
-# A file may change twice within one step of its clock: no state younger than this is trusted.
-RACY_S = 2.0
-
-
-async def hash_source(world: World, action: HashSource) -> None:
-    """Hash a file once it has been quiet for a moment, and remember its digest."""
-    quiet_in = action.stat.mtime_ns / 1e9 + RACY_S - time.time()
-    if quiet_in > 0:
-        await asyncio.sleep(min(quiet_in, RACY_S))
-    found = sources.look(action.path)
-    if isinstance(found, SourceMissing | Unknown):
-        raise SourceError(found.message, reason="SourceUnreadable")
-    stop = threading.Event()
-    try:
-        digest, stat = await asyncio.to_thread(
-            sources.hash_file, found[0], progress=lambda _: None, stopped=stop.is_set
-        )
-    finally:
-        stop.set()
-    record = world.state.file(stat)
-    world.state.remember_file(FileRecord(stat, digest, None if record is None else record.facts))
 
 
 def write_blob(world: World, action: WriteBlob) -> None:
@@ -76,9 +51,10 @@ async def link_blob(world: World, action: LinkBlob) -> None:
 
 
 def _link(world: World, action: LinkBlob) -> None:
-    found = sources.look(action.target)
+    found = sources.look(action.target, world.rules)
     if isinstance(found, SourceMissing | Unknown):
-        raise SourceError(found.message, reason="SourceMissing")
+        reason = found.reason if isinstance(found, Unknown) else "SourceMissing"
+        raise SourceError(found.message, reason=reason)
     if found != (action.target, action.stat):
         raise SourceError(f"{action.target} has just changed", reason="SourceChanging")
     world.state.set_generation(action.name, action.generation)
@@ -127,7 +103,7 @@ def _publish(world: World, action: WriteManifest) -> bytes | None:
 
 async def _take_back(world: World, action: WriteManifest, before: bytes | None) -> None:
     if before is None:
-        await world.ollama.delete(action.name)
+        await delete_model(world, action.name)
         return
     with contextlib.suppress(InvalidManifest, StoreError):
         needs = parse_manifest(before).digests
@@ -137,8 +113,11 @@ async def _take_back(world: World, action: WriteManifest, before: bytes | None) 
 async def remove_manifest(world: World, action: RemoveManifest) -> None:
     """Let Ollama remove a model of ours, with the blobs that no other one names."""
     _check_unchanged(world, action.name, action)
-    await world.ollama.delete(action.name)
-    world.state.disclaim(action.name)
+    await delete_model(world, action.name)
+    if action.until_back:
+        world.state.withdraw(action.name)
+    else:
+        world.state.disclaim(action.name)
 
 
 def _check_unchanged(world: World, name: Name, action: RemoveManifest) -> None:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from paddock.core.access import Peer, Policy
 from paddock.core.conditions import condition
 from paddock.core.desired import State
+from paddock.core.explain import Told, explain, find_name
 from paddock.core.names import Name
 from paddock.core.plan_json import plan_to_json
+from paddock.edges.specfile.declared import declared_at
 from paddock.endpoint.ports import Admission, StreamCounts, Verdict
 from paddock.engine.loop import Loop
+from paddock.engine.pause import pause, resume
 from paddock.engine.world import World
 from paddock.errors import InvalidName
 from paddock.host.metrics import Metrics
@@ -41,13 +46,14 @@ class Daemon:
         allow_undeclared: bool = True,
     ):
         self._loop = loop
-        self._rules = Rules(lambda: loop.desired, world.store, allow_undeclared=allow_undeclared)
+        self._world = world
+        self._rules = Rules(lambda: loop.wanted.now, world.store, allow_undeclared=allow_undeclared)
         self._readiness = Readiness(loop, world)
         self._metrics = metrics or Metrics()
 
     def status(self) -> Mapping[str, Any]:
         """The status as JSON."""
-        return self._loop.status.to_json()
+        return self._loop.status_now.to_json()
 
     def plan(self) -> Mapping[str, Any] | None:
         """The last plan as JSON."""
@@ -62,26 +68,57 @@ class Daemon:
         reachable = condition(self._loop.status.conditions, "OllamaReachable")
         return reachable.status == "True" and self._loop.cycles > 0, reachable.message
 
-    async def reconcile(self) -> Mapping[str, Any]:
+    async def reconcile(self, *, prune: bool = False) -> Mapping[str, Any]:
         """Ask for a cycle and wait for its end."""
-        finished = await self._loop.ask()
+        finished = await self._loop.ask(prune=prune)
         outcomes = [outcome.to_json() for outcome in finished.outcomes]
         return {"outcomes": outcomes, "status": finished.status.to_json()}
 
-    def wake(self) -> None:
+    def wake(self, *, prune: bool = False) -> None:
         """Ask for a cycle."""
-        self._loop.wake.set()
+        self._loop.wake_up(prune=prune)
 
     async def events(self, after: int) -> Sequence[Mapping[str, Any]]:
         """The events after an id, as JSON; waits until there is one."""
         return [event.to_json() for event in await self._loop.events(after)]
 
+    def events_so_far(self, after: int) -> Sequence[Mapping[str, Any]]:
+        """The events after an id that there are now; all of them for an id that is ahead of ours,
+        as those of another host are."""
+        log = self._loop.event_log
+        return [event.to_json() for event in log.after(after if after <= log.last_id else 0)]
+
+    def last_event_id(self) -> int:
+        """The id of the last event."""
+        return self._loop.event_log.last_id
+
+    async def pause(self, models: Sequence[str]) -> Mapping[str, Any]:
+        """Leave models alone; once this returns, no cycle goes on with them."""
+        told = await asyncio.to_thread(pause, self._world.state, self._loop.wanted.now, models)
+        await self._loop.turn()
+        return told
+
+    async def resume(self, models: Sequence[str]) -> Mapping[str, Any]:
+        """Care for models again."""
+        told = await asyncio.to_thread(resume, self._world.state, self._loop.wanted.now, models)
+        self._loop.wake_up()
+        return told
+
+    async def explain(self, model: str) -> Mapping[str, Any] | None:
+        """All that is known of a model, as of the last cycle."""
+        loop = self._loop
+        name = find_name(model, loop.cycle)
+        if name is None:
+            return None
+        events, file = self.events_so_far(0), Path(loop.cycle.desired.file)
+        place = await asyncio.to_thread(declared_at, file, os.environ, name)
+        return explain(name, loop.cycle, Told(loop.status_now, events, place))
+
     async def changed(self, timeout_s: float) -> None:
-        """Wait for the next event, or for that long."""
-        known = await self._loop.events(-1)  # does not wait
+        """Wait for the next change, or for that long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._loop.events(known[-1].id if known else 0)
+                await self._loop.changed()
 
     async def policy(self) -> Policy:
         """The judge of who may see what, the remote models of the store known to it."""
@@ -89,7 +126,8 @@ class Daemon:
 
     def metrics(self, counts: StreamCounts) -> str:
         """The text of `/metrics`."""
-        return self._metrics.render(self._loop.status, counts)
+        moved = self._world.progress.moved_bytes
+        return self._metrics.render(self._loop.status, counts, moved)
 
     async def admit(self, model: str, peer: Peer | None) -> Admission:
         """Decide on one request."""
@@ -103,11 +141,11 @@ class Daemon:
             return _as_it_is(model) if seen else _refused(model, "not_found", "", "")
         if not policy.sees(peer, name):
             return _refused(model, "not_found", "", "")
+        if found.suspended:
+            return _as_it_is(model)
         if found.model.state is State.ABSENT:
             return _refused(model, "not_found", "Absent", f'model "{model}" is declared absent')
-        trouble = found.trouble
-        if trouble is None and found.link is not None:
-            trouble = found.link.check() if found.link.is_local else await found.link.check_slowly()
+        trouble = found.trouble or await found.check()
         if trouble is not None:
             self._loop.wake.set()
             return _refused(model, "not_ready", *trouble)

@@ -7,13 +7,13 @@ actions, the status and the endpoint's counts. Never names a model: whoever can 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from paddock import __version__
 from paddock.core.conditions import ModelStatus, Status
 from paddock.core.metrics import Family, Histogram, Labels, render
 from paddock.core.outcome import Outcome
-from paddock.core.plan import HashSource, LoadModel, PullModel, SetKeepAlive
+from paddock.core.plan import DownloadFile, HashSource, LoadModel, PullModel, SetKeepAlive
 from paddock.endpoint.ports import StreamCounts
 from paddock.engine.loop import Finished
 
@@ -44,6 +44,8 @@ class Metrics:
         self._loads = _counter("loads_total", "Models loaded into memory.")
         self._repins = _counter("repins_total", "Times that a keep_alive was set again.")
         self._pulls = _counter("pulls_total", "Models pulled from a registry.")
+        self._pulled = _counter("pulled_bytes_total", "Bytes that came from registries.")
+        self._downloaded = _counter("downloaded_bytes_total", "Bytes that came from the hub.")
 
     def cycle_ended(self, end: Finished) -> None:
         """Counts one cycle and its actions."""
@@ -54,8 +56,14 @@ class Metrics:
         for outcome in end.outcomes:
             self._count(outcome)
 
-    def render(self, status: Status, counts: StreamCounts) -> str:
-        """The text of `/metrics`."""
+    def render(
+        self, status: Status, counts: StreamCounts, moved_bytes: Mapping[str, int] | None = None
+    ) -> str:
+        """The text of `/metrics`; `moved_bytes` by each kind of action so far."""
+        moved = moved_bytes or {}
+        self._hashed.set(moved.get(HashSource.__name__, 0))
+        self._pulled.set(moved.get(PullModel.__name__, 0))
+        self._downloaded.set(moved.get(DownloadFile.__name__, 0))
         counted = (
             self._cycles,
             self._cycle_s,
@@ -66,6 +74,8 @@ class Metrics:
             self._loads,
             self._repins,
             self._pulls,
+            self._pulled,
+            self._downloaded,
         )
         return render([_build(), *_of_status(status), *counted, *_of_streams(counts)])
 
@@ -77,8 +87,6 @@ class Metrics:
             return
         self._drift.add(action.reason)
         match action:
-            case HashSource():
-                self._hashed.add(by=action.stat.size_bytes)
             case LoadModel():
                 self._loads.add()
             case SetKeepAlive():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import math
 import os
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from paddock.core.conditions import ModelStatus, Status, condition
-from paddock.core.desired import Desired, DesiredModel, FromFile
+from paddock.core.desired import Desired, DesiredModel, FromFile, FromHub
 from paddock.core.digest import Digest
 from paddock.core.names import Name
 from paddock.core.observed import FileStat
@@ -75,11 +76,21 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A declared model: what the last cycle has against it, and else the link to check."""
+    """A declared model: what the last cycle has against it, and else the links to check.
+    `suspended`: it is served as the store has it."""
 
     model: DesiredModel
     trouble: Trouble | None
-    link: Link | None
+    links: tuple[Link, ...] = ()
+    suspended: bool = False
+
+    async def check(self) -> Trouble | None:
+        """What a look at its files has against it, one after the other."""
+        for link in self.links:
+            trouble = link.check() if link.is_local else await link.check_slowly()
+            if trouble is not None:
+                return trouble
+        return None
 
 
 class Readiness:
@@ -93,15 +104,16 @@ class Readiness:
         self._models: Mapping[Name, DesiredModel] = {}
         self._statuses: Mapping[str, ModelStatus] = {}
         self._linked: frozenset[Digest] = frozenset()
-        self._of_files: list[str] = []
+        self._files: Mapping[Name, tuple[Digest, ...]] = {}
+        self._of_files: list[Name] = []
         self._mounts: Mapping[str, str] = {}
         self._mounts_at_s = -math.inf
         self._found: dict[Name, Found | None] = {}
 
     def find(self, name: Name) -> Found | None:
         """A declared model by a name in any case; None where it is not declared."""
-        if self._loop.desired is not self._desired or self._loop.status is not self._status:
-            self._index(self._loop.desired, self._loop.status)
+        if self._loop.wanted.now is not self._desired or self._loop.status is not self._status:
+            self._index(self._loop.wanted.now, self._loop.status)
         if name not in self._found:
             if len(self._found) > 2 * len(self._models) + 1024:
                 self._found.clear()  # names are a client's to invent
@@ -113,27 +125,36 @@ class Readiness:
         if desired is not self._desired:
             self._models = {name.folded: model for name, model in desired.models.items()}
             self._of_files = [
-                model.name.display
+                model.name
                 for model in desired.models.values()
-                if isinstance(model.source, FromFile)
+                if isinstance(model.source, FromFile | FromHub)
             ]
         self._desired, self._status = desired, status
         self._statuses = {model.name: model for model in status.models}
-        found = (self._statuses.get(name) for name in self._of_files)
-        self._linked = frozenset(model.digest for model in found if model and model.digest)
+        self._files = {} if self._loop.plan is None else self._loop.plan.files
+        found = (self._files.get(name) or self._known(name) for name in self._of_files)
+        self._linked = frozenset(itertools.chain.from_iterable(found))
         if time.monotonic() - self._mounts_at_s > MOUNTS_S:
             self._mounts, self._mounts_at_s = mounts(), time.monotonic()
         self._found = {}
 
+    def _known(self, name: Name) -> tuple[Digest, ...]:
+        """What a model that is not planned now, such as a blocked one, was made of."""
+        status = self._statuses.get(name.display)
+        return () if status is None or status.digest is None else (status.digest,)
+
     def _look_up(self, model: DesiredModel) -> Found:
         status = self._statuses.get(model.name.display)
+        if status is not None and status.suspended:
+            return Found(model, None, suspended=True)
         if status is None or status.digest is None:
-            return Found(model, ("NotReady", f"{model.name} is being made"), None)
+            return Found(model, ("NotReady", f"{model.name} is being made"))
         current = condition(status.conditions, "ManifestCurrent")
         if current.status == "False":
             what = f"{model.name} is being made: {current.message}"
-            return Found(model, (current.reason, what), None)
-        return Found(model, None, self._link(model, status.digest))
+            return Found(model, (current.reason, what))
+        digests = self._files.get(model.name, (status.digest,))
+        return Found(model, None, tuple(self._link(model, digest) for digest in digests))
 
     def _link(self, model: DesiredModel, digest: Digest) -> Link:
         path = str(self._world.store.blob_path(digest))

@@ -1,15 +1,17 @@
 """The Ollama server: what Paddock asks of it, and its errors in our terms.
 
-Talks to one address and nothing else. What reads the whole store, and what the typed client does
-not know (blobs, version), is asked for by plain HTTP; what changes something goes through the
-`ollama` package. Every call has a timeout; proxies in the environment are never used.
+Talks to one address and nothing else. What reads, what the typed client does not know (blobs,
+version, drafts) and the probe are asked for by plain HTTP: the `ollama` package takes most of a
+second to import. What loads, pulls and removes goes through it. Every call has a timeout; proxies
+in the environment are never used.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+import json
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from paddock.core.names import Name
 from paddock.core.observed import Running, Tag
 from paddock.edges.ollama.answers import parse_running, parse_tags
 from paddock.edges.ollama.failures import one_line, translated
+from paddock.edges.ollama.pulling import Progress, follow
 from paddock.errors import OllamaError, OllamaRefused, Retry
 
 if TYPE_CHECKING:
@@ -30,11 +33,10 @@ CONNECT_S = 5.0
 CONTROL_S = 30.0
 PROBE_S = 10.0
 LOAD_S = 900.0
-PULL_STALL_S = 120.0
+# While it verifies, it is silent: what counts then is for `follow` to say.
+PULL_SILENCE_S = 86_400.0
 UNLOAD_S = 60.0
 UNLOAD_POLL_S = 0.1
-
-Progress = Callable[[str, int, int], None]
 
 
 class Ollama:
@@ -74,9 +76,13 @@ class Ollama:
 
     async def capabilities(self, name: Name) -> tuple[str, ...]:
         """What a model can do; raises OllamaRefused where the server cannot use it."""
-        async with translated(self.url, f"show {name}"):
-            shown = await self._client(CONTROL_S).show(name.full)
-        return tuple(map(str, shown.capabilities or ()))
+        body = json.dumps({"model": name.full}).encode()
+        async with self._request("POST", "/api/show", body) as answer:
+            if answer.status != 200:
+                raise await _refusal(answer, f"show {name}")
+            shown = await answer.json(content_type=None)
+        found = shown.get("capabilities") if isinstance(shown, dict) else None
+        return tuple(map(str, found)) if isinstance(found, list) else ()
 
     # The header probe.
 
@@ -86,26 +92,22 @@ class Ollama:
             if answer.status not in (200, 201):
                 raise await _refusal(answer, "upload a blob")
 
-    async def create(
-        self, name: Name, *, files: Mapping[str, Digest] | None, base: Name | None, say: Overrides
-    ) -> None:
-        """Make a model of uploaded blobs, or of another model, with what the file says over it."""
-        parameters = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in say.parameters.items()
-        }
+    async def create(self, name: Name, made_of: Mapping[str, Any], say: Overrides) -> None:
+        """Make a model of uploaded blobs (`files`, `draft_files`, by name) or of another model
+        (`from`), with what the file says over it. The typed client knows no `draft_files`."""
         messages = [{"role": m.role, "content": m.content} for m in say.messages]
-        async with translated(self.url, f"make {name}"):
-            await self._client(PROBE_S).create(
-                name.full,
-                files=dict(files) if files else None,
-                from_=None if base is None else base.full,
-                template=say.template,
-                system=say.system,
-                parameters=parameters or None,
-                messages=messages or None,
-                license=list(say.license) or None,
-            )
+        told = {
+            "template": say.template,
+            "system": say.system,
+            "parameters": dict(say.parameters),
+            "messages": messages,
+            "license": list(say.license),
+        }
+        given = {key: value for key, value in told.items() if value not in (None, {}, [])}
+        body = json.dumps({"model": name.full, "stream": False, **made_of, **given}).encode()
+        async with self._request("POST", "/api/create", body, total_s=PROBE_S) as answer:
+            if answer.status != 200:
+                raise await _refusal(answer, f"make {name}")
 
     async def delete(self, name: Name) -> None:
         """Remove a model and the blobs that no other one names; gone already is no error."""
@@ -148,12 +150,11 @@ class Ollama:
     # The registry.
 
     async def pull(self, reference: Name, *, insecure: bool, progress: Progress) -> None:
-        """Let the server pull a model; `progress` is told what it does, bytes done and in all."""
+        """Let the server pull a model; `progress` is told of each line of its stream."""
         async with translated(self.url, f"pull {reference}"):
-            client = self._client(PULL_STALL_S)
+            client = self._client(PULL_SILENCE_S)
             parts = await client.pull(reference.full, insecure=insecure, stream=True)
-            async for part in parts:
-                progress(part.status or "", part.completed or 0, part.total or 0)
+            await follow(reference, parts, progress)
 
     def _client(self, stall_s: float) -> ollama.AsyncClient:
         import ollama  # takes most of a second, and `paddock plan` does not need it
@@ -178,14 +179,16 @@ class Ollama:
 
     @contextlib.asynccontextmanager
     async def _request(
-        self, method: str, route: str, content: bytes | None = None
+        self, method: str, route: str, content: bytes | None = None, *, total_s: float = CONTROL_S
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=CONTROL_S, sock_connect=CONNECT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+            self._session = aiohttp.ClientSession(trust_env=False)
+        timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_S)
         async with (
             translated(self.url, f"answer {route}"),
-            self._session.request(method, self.url + route, data=content) as answer,
+            self._session.request(
+                method, self.url + route, data=content, timeout=timeout
+            ) as answer,
         ):
             yield answer
 

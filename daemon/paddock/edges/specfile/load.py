@@ -10,16 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from paddock.core.digest import Digest
 from paddock.core.modelfile import read_modelfile
 from paddock.core.modelfile_syntax import ModelfileError
-from paddock.core.spec import VERSION, Defaults, GgufSource, ModelfileSource, ModelSpec, Spec
-from paddock.core.spec_check import cross_check, read_spec
+from paddock.core.spec import VERSION, Defaults, DiscoverSpec, ModelSpec, Spec
+from paddock.core.spec_check import cross_check, discover_problems, read_spec
 from paddock.core.spec_merge import over_modelfile
-from paddock.core.spec_problems import Loc, Problem, is_near, missing, where
+from paddock.core.spec_problems import Loc, Problem, missing, where
+from paddock.core.spec_sources import GgufSource, ModelfileSource
 from paddock.edges.specfile.files import (
     MAX_MODELFILE_BYTES,
     MAX_SPEC_BYTES,
@@ -29,11 +31,16 @@ from paddock.edges.specfile.files import (
     read_regular,
     spec_files,
 )
-from paddock.edges.specfile.modelfiles import base_source
+from paddock.edges.specfile.modelfiles import source_of
 from paddock.edges.specfile.nodes import Node, read_nodes
+from paddock.edges.specfile.paths import with_paths, with_tree_path
+from paddock.edges.specfile.places import colon, find, locate, told
 from paddock.errors import Diagnostic, SpecError
 
 _Settings = TypeVar("_Settings", bound=Defaults)
+
+# One file of a folder may hold each of these, and it holds for all.
+_ONCE = ("defaults", "prune")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +59,16 @@ class LoadedSpec:
     digest: Digest
 
 
-def load_spec(path: Path, env: Mapping[str, str], *, home: Path | None = None) -> LoadedSpec:
-    """Reads models.yaml, or a folder of such files. Raises SpecError with every problem in it."""
-    return _Loader(path, env, home or Path.home()).load()
+def load_spec(
+    path: Path,
+    env: Mapping[str, str],
+    *,
+    home: Path | None = None,
+    instead: Mapping[Path, bytes] | None = None,
+) -> LoadedSpec:
+    """Reads models.yaml, or a folder of such files; `instead` are bytes to take for a file's own,
+    there or not yet. Raises SpecError with every problem in it."""
+    return _Loader(path, env, home or Path.home(), instead or {}).load()
 
 
 @dataclass(slots=True)
@@ -73,6 +87,7 @@ class _Loader:
     path: Path
     env: Mapping[str, str]
     home: Path
+    instead: Mapping[Path, bytes]
     diagnostics: list[Diagnostic] = field(default_factory=list)
     read: dict[Path, bytes] = field(default_factory=dict)
     owners: dict[Loc, _Document] = field(default_factory=dict)
@@ -95,14 +110,16 @@ class _Loader:
 
     def _files(self) -> list[Path]:
         try:
-            return spec_files(self.path)
+            return sorted({*spec_files(self.path), *self.instead})
         except FileProblem as error:
             self._report_file(self.path, error)
             return []
 
     def _read_document(self, file: Path) -> None:
         try:
-            data = self.read[file] = read_regular(file, MAX_SPEC_BYTES)
+            given = self.instead.get(file)
+            data = read_regular(file, MAX_SPEC_BYTES) if given is None else given
+            self.read[file] = data
         except FileProblem as error:
             self._report_file(file, error)
             return
@@ -122,28 +139,55 @@ class _Loader:
         """Notes what a file declares; what an earlier file has declared already is a problem."""
         models = document.root.children.get("models")
         locs: list[Loc] = [("models", str(name)) for name in (models.keys if models else ())]
-        for loc in [("defaults",), *locs]:
-            if loc != ("defaults",) or "defaults" in document.root.keys:
-                first = self.owners.setdefault(loc, document)
-                if first is not document:
-                    what = f"declared twice, first at {first.path}:{_colon(_find(first.root, loc))}"
-                    self._report(Problem(loc, what, "keep one", at_key=True), document)
+        once = [(key,) for key in _ONCE if key in document.root.keys]
+        for loc in (*once, *locs):
+            first = self.owners.setdefault(loc, document)
+            if first is not document:
+                what = f"declared twice, first at {first.path}:{colon(find(first.root, loc))}"
+                self._report(Problem(loc, what, "keep one", at_key=True), document)
 
     def _require_models(self) -> None:
-        if any("models" in document.root.keys for document in self.documents):
+        if any({"models", "discover"} & document.root.keys.keys() for document in self.documents):
             return
         problem = missing(("models",), "models: {} to declare none")
         self._report(problem, self.documents[0])
 
     def _merged(self) -> Spec:
-        defaults = [self.owners["defaults",].spec.defaults] if ("defaults",) in self.owners else []
+        once = {key: self.owners[key,].spec for key in _ONCE if (key,) in self.owners}
         models = {
             name: model
             for document in self.documents
             for name, model in document.spec.models.items()
             if self.owners["models", name] is document
         }
-        return Spec(version=VERSION, defaults=(defaults or [Defaults()])[0], models=models)
+        publish = tuple(
+            with_tree_path(entry, _base_dir(document), self.home)
+            for document in self.documents
+            for entry in document.spec.publish
+        )
+        discover = tuple(
+            self._with_folder(document, number, entry)
+            for document in self.documents
+            for number, entry in enumerate(document.spec.discover)
+        )
+        return Spec(
+            version=VERSION,
+            defaults=once["defaults"].defaults if "defaults" in once else Defaults(),
+            models=models,
+            discover=discover,
+            publish=publish,
+            prune=once["prune"].prune if "prune" in once else None,
+        )
+
+    def _with_folder(self, document: _Document, number: int, entry: DiscoverSpec) -> DiscoverSpec:
+        """An entry of one file's discover, checked by itself, with its folder absolute."""
+        loc: Loc = ("discover", number)
+        self.owners[loc] = document
+        for problem in discover_problems(loc, entry):
+            self._report(problem, document)
+        if entry.path is not None:
+            entry = entry.model_copy(update={"path": str(self._absolute(loc, entry.path))})
+        return self._read_template(loc, entry)
 
     def _with_modelfiles(self, spec: Spec) -> Spec:
         """Returns the spec with what each Modelfile says in place of the source that names it."""
@@ -161,7 +205,7 @@ class _Loader:
             self.read[file] = read_regular(file, MAX_MODELFILE_BYTES)
             modelfile = read_modelfile(self.read[file])
             declared = [other for other in spec.models if other != name]
-            source = base_source(modelfile, file.parent, home=self.home, declared=declared)
+            source = source_of(modelfile, file.parent, home=self.home, declared=declared)
         except FileProblem as error:
             self._report(Problem(loc, f"{file}: {error.what}", error.hint), self._owner(loc))
             return model
@@ -190,8 +234,8 @@ class _Loader:
     def _with_model_files(self, name: str, model: ModelSpec) -> ModelSpec:
         loc = ("models", name)
         if isinstance(model.source, GgufSource):
-            path = self._absolute(loc, model.source.gguf)
-            model = model.model_copy(update={"source": GgufSource(gguf=str(path))})
+            source = with_paths(model.source, partial(self._absolute, loc))
+            model = model.model_copy(update={"source": source})
         return self._read_template(loc, model)
 
     def _read_template(self, loc: Loc, settings: _Settings) -> _Settings:
@@ -222,13 +266,13 @@ class _Loader:
         return Digest(f"sha256:{total.hexdigest()}")
 
     def _report(self, problem: Problem, document: _Document) -> None:
-        node, place, found = _locate(document.root, problem.loc, at_key=problem.at_key)
-        if node.faulty or (problem.missing and _told(node, problem.loc, found=found)):
+        node, place, found = locate(document.root, problem.loc, at_key=problem.at_key)
+        if node.faulty or (problem.missing and told(node, problem.loc, found=found)):
             return  # what is wrong there has been reported already
         what = problem.what
         if problem.see is not None:
             other = self._owner(problem.see)
-            what = what.replace("{see}", f"{other.path}:{_colon(_find(other.root, problem.see))}")
+            what = what.replace("{see}", f"{other.path}:{colon(find(other.root, problem.see))}")
         self._add(document.path, place, where(problem.loc), what, problem.hint)
 
     def _report_file(self, file: Path, problem: FileProblem) -> None:
@@ -243,11 +287,6 @@ def _base_dir(document: _Document) -> Path:
     return document.path.absolute().parent
 
 
-def _told(node: Node, loc: Loc, *, found: bool) -> bool:
-    """Tells whether a missing key is there with a bad value, or misspelt."""
-    return node.value is not None if found else is_near(loc[-1], node.keys)
-
-
 def _template_text(data: bytes) -> str:
     try:
         text = data.decode("utf-8")
@@ -256,24 +295,3 @@ def _template_text(data: bytes) -> str:
     if "\0" in text:
         raise FileProblem("the file holds a NUL character", "name a text file")
     return text
-
-
-def _find(root: Node, loc: Loc) -> tuple[int, int]:
-    return _locate(root, loc, at_key=True)[1]
-
-
-def _locate(root: Node, loc: Loc, *, at_key: bool) -> tuple[Node, tuple[int, int], bool]:
-    """Returns the node and the place that a path of keys leads to, and whether it is all there."""
-    node, place = root, (root.line, root.column)
-    for part in loc:
-        child = node.children.get(part)
-        if child is None:
-            return node, place, False
-        key = node.keys.get(str(part), (child.line, child.column))
-        place = key if at_key else (child.line, child.column)
-        node = child
-    return node, place, True
-
-
-def _colon(place: tuple[int, int]) -> str:
-    return f"{place[0]}:{place[1]}"

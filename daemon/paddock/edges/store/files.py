@@ -10,10 +10,11 @@ import contextlib
 import errno
 import os
 import pwd
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from paddock.errors import PaddockError, StoreError
+from paddock.errors import StoreError, store_error, words
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:
@@ -40,6 +41,26 @@ def files_at_depth(folder: Path, depth: int) -> Iterator[Path]:
             yield from files_at_depth(path, depth - 1)
 
 
+def read_file(path: Path, limit_bytes: int) -> bytes:
+    """The first bytes of a regular file; never waits for a FIFO or a device. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - what is open already
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        return file.read(limit_bytes)
+
+
+def check_may_write(folder: Path) -> None:
+    """Raise StoreError where nothing can be made in a folder."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+        number = errno.EROFS if is_read_only else errno.EACCES
+        raise store_error(folder, OSError(number, os.strerror(number)))
+
+
 def sync_dir(folder: Path) -> None:
     """Make a rename in this folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -57,23 +78,7 @@ def explained(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        reasons = {
-            errno.ENOSPC: ("NoSpace", "free some space"),
-            errno.EDQUOT: ("NoSpace", "free some space, or raise the quota"),
-            errno.EROFS: ("ReadOnly", "the file system is read-only; mount it writable"),
-            errno.EACCES: ("NotPermitted", "run as the owner of the models folder"),
-            errno.EPERM: ("NotPermitted", "run as the owner of the models folder"),
-        }
-        reason, hint = reasons.get(error.errno or 0, ("StoreFailed", "see the file system"))
-        raise StoreError(f"cannot write {path}: {words(error)}; {hint}", reason=reason) from error
-
-
-def words(error: Exception) -> str:
-    """An error in a few lower-case words."""
-    if isinstance(error, PaddockError):
-        return error.message
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text[:1].lower() + text[1:]
+        raise store_error(path, error) from error
 
 
 def user_name(uid: int) -> str:

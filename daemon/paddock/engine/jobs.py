@@ -1,0 +1,106 @@
+"""Jobs: what takes long (pulls, downloads, hashes), carried out beside the cycles of a daemon.
+
+A cycle starts what its plan asks for and goes on with the rest; the end of a job wakes the loop,
+and the next cycle sees what came of it. What no plan asks for any more is given up. When nothing
+else is to be done, digests that were taken at their word are verified, one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from paddock.core.outcome import Outcome
+from paddock.core.plan import Action, DownloadFile, HashSource, PullModel
+from paddock.core.questions import question
+from paddock.engine.apply import PARALLEL, Report, attempt, claim_for, gone
+from paddock.engine.world import World
+from paddock.errors import OllamaUnreachable
+
+LONG = (PullModel, DownloadFile, HashSource)
+
+
+class Jobs:
+    """The jobs of one daemon. `wake` is called at the end of each."""
+
+    def __init__(self, world: World, report: Report, wake: Callable[[], None]):
+        self._world = world
+        self._report = report
+        self._wake = wake
+        self._tasks: dict[object, asyncio.Task[None]] = {}
+        self._at_once = {kind: asyncio.Semaphore(limit) for kind, limit in PARALLEL.items()}
+        self._outcomes: list[Outcome] = []
+        self._verifying: object = None
+        self._unverifiable: set[object] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job that a plan asked for is under way, or has ended and no cycle saw it."""
+        return bool(self._outcomes or self._tasks.keys() - {self._verifying})
+
+    def start(self, actions: Iterable[Action]) -> None:
+        """Start what is not under way yet, and has not ended since it was looked whether it had;
+        more than may run at once wait for their turn."""
+        unseen = {question(outcome.action) for outcome in self._outcomes}
+        for action in actions:
+            asked = question(action)
+            if asked == self._verifying:
+                self._verifying = None
+            elif asked not in self._tasks.keys() | unseen:
+                claim_for(self._world, [action])
+                self._begin(asked, action)
+
+    def has(self, action: Action) -> bool:
+        """Whether this is under way."""
+        return isinstance(action, LONG) and question(action) in self._tasks
+
+    def take(self) -> list[Outcome]:
+        """What has ended since this was asked last; to be asked before a look, which then sees what
+        came of it."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def give_up_but(self, actions: Iterable[Action]) -> None:
+        """Cancel what none of these actions asks for."""
+        wanted = {question(action) for action in actions if isinstance(action, LONG)}
+        for asked in self._tasks.keys() - wanted - {self._verifying}:
+            self._tasks[asked].cancel()
+
+    def verify(self, sources: Sequence[HashSource]) -> None:
+        """Hash the first of these in the background, unless there is something to do."""
+        for action in sources:
+            asked = question(action)
+            if self._tasks or asked in self._unverifiable:
+                continue
+            self._verifying = asked
+            self._begin(asked, action)
+
+    async def stop(self) -> None:
+        """Give up everything; it is done again at the next start, or goes on where it was."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, asked: object, action: Action) -> None:
+        self._tasks[asked] = asyncio.create_task(self._carry_out(asked, action))
+
+    async def _carry_out(self, asked: object, action: Action) -> None:
+        try:
+            async with self._at_once[type(action)]:
+                outcome = await attempt(self._world, action)
+            self._end(asked, outcome)
+        except OllamaUnreachable as error:
+            self._end(asked, gone(action, error))
+        finally:
+            del self._tasks[asked]
+            if self._verifying == asked:
+                self._verifying = None
+            self._wake()
+
+    def _end(self, asked: object, outcome: Outcome) -> None:
+        self._report(outcome)
+        if self._verifying != asked:
+            self._outcomes.append(outcome)
+        elif outcome.result == "failed":
+            self._unverifiable.add(asked)

@@ -1,0 +1,91 @@
+"""The sources as they are: one look at each file that a model is made of.
+
+Reads states and, once for each state, headers; hashes nothing. What is known of a file that only
+changed its times stands for the time being, if a sampled print of it is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from paddock.core.desired import Desired, File
+from paddock.core.digest import Digest
+from paddock.core.files import claim_of, further_parts, trusted
+from paddock.core.gguf import Facts
+from paddock.core.observed import (
+    FileStat,
+    Known,
+    Proof,
+    SourceFact,
+    SourceFile,
+    SourceMissing,
+    Unknown,
+)
+from paddock.edges import sources
+from paddock.edges.state import FileRecord
+from paddock.engine.world import World
+from paddock.errors import PaddockError
+
+
+def look_at_sources(world: World, desired: Desired) -> Mapping[str, SourceFact]:
+    """Every file that a declared model is made of, by its path; of a split GGUF all parts."""
+    found: dict[str, SourceFact] = {}
+    for path, files in sorted(desired.files.items()):
+        found[path] = fact = _look(world, path, files)
+        for part in further_parts(path, fact):
+            found.setdefault(part, _look(world, part, [replace(f, path=part) for f in files]))
+    return found
+
+
+def _look(world: World, path: str, files: Sequence[File]) -> SourceFact:
+    """A source as it is, with what is known of it in this state."""
+    found = sources.look(path, world.rules)
+    if isinstance(found, SourceMissing | Unknown):
+        return found
+    real_path, stat = found
+    claim = claim_of(path) or claim_of(sources.one_link_on(path)) or claim_of(real_path)
+    digest, proof = _digest(world, real_path, stat)
+    if digest is None:
+        digest, proof = trusted(files, claim), "claimed"
+    facts = facts_of(world, real_path, stat)
+    if isinstance(facts, Unknown):
+        return SourceFile(real_path, stat, digest, None, facts, proof, claim)
+    return SourceFile(real_path, stat, digest, facts, None, proof, claim)
+
+
+def _digest(world: World, real_path: str, stat: FileStat) -> tuple[Digest | None, Proof]:
+    record = world.state.file(stat) or _carried_over(world, real_path, stat)
+    if record is None or record.digest is None:
+        return None, "hashed"
+    return record.digest, "hashed" if record.verified else "sampled"
+
+
+def _carried_over(world: World, real_path: str, stat: FileStat) -> FileRecord | None:
+    """What was known of a file that only its times tell from what was hashed."""
+    before = world.state.file_before(real_path, stat)
+    if before is None or before.digest is None or before.sample is None:
+        return None
+    try:
+        sample, sampled = sources.sample_file(real_path)
+    except PaddockError:
+        return None
+    if (sample, sampled) != (before.sample, stat):
+        return None
+    record = replace(before, stat=stat, verified=False, path=real_path)
+    world.state.remember_file(record)
+    return record
+
+
+def facts_of(world: World, real_path: str, stat: FileStat) -> Known[Facts]:
+    """The facts of a header, read once for each state of its file."""
+    record = world.state.file(stat)
+    if record is not None and record.facts is not None:
+        return record.facts
+    try:
+        facts = sources.read_facts(real_path)
+    except PaddockError as error:
+        return Unknown(error.reason, f"{real_path}: {error.message}")
+    known = record or FileRecord(stat, None, None)
+    world.state.remember_file(replace(known, facts=facts, path=real_path))
+    return facts
