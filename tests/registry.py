@@ -14,6 +14,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -48,7 +49,9 @@ pid {folder}/nginx.pid;
 events {{}}
 http {{
   log_format request '$request_method $request_uri $status';
+  log_format sent '$server_port $request_method $status $body_bytes_sent';
   access_log {folder}/access.log request;
+  access_log {folder}/sent.log sent;
   client_max_body_size 0;
   client_body_temp_path {folder}/temp;
   proxy_temp_path {folder}/temp;
@@ -61,6 +64,7 @@ http {{
   proxy_set_header Host $http_host;
   server {{
     listen 127.0.0.1:{front};
+    {rules}
     location ~ ^/v2/.*/blobs/sha256:[0-9a-f]+$ {{
       if ($request_method = GET) {{ return 307 http://localhost:{blobs}$request_uri; }}
       proxy_pass http://127.0.0.1:{backend};
@@ -108,6 +112,7 @@ class LoopbackRegistry:
     folder: Path
     _ports: tuple[int, ...] = ()
     _rate_bytes_per_s: int = 0
+    _rules: str = ""
     _token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _backend: subprocess.Popen[bytes] | None = None
     _nginx: subprocess.Popen[bytes] | None = None
@@ -118,8 +123,9 @@ class LoopbackRegistry:
         return f"127.0.0.1:{self._ports[0]}"
 
     @property
-    def url(self) -> str:
-        return f"http://{self.host}"
+    def backend(self) -> str:
+        """Where docker-registry itself answers."""
+        return f"127.0.0.1:{self._ports[2]}"
 
     def reference(self, name: str) -> str:
         """The full reference of `name` or `name:tag` in this registry."""
@@ -182,6 +188,34 @@ class LoopbackRegistry:
         self.mend()
         assert self._answers(), self._tails()
 
+    def rules(self, directives: str) -> None:
+        """Puts directives of nginx before the front's own from now on; none: as it was."""
+        self._rules = directives
+        self.cut()
+        self.mend()
+        assert self._answers(), self._tails()
+
+    def reset(self) -> None:
+        """As fast as it goes and without rules, from the next start on."""
+        self._rate_bytes_per_s, self._rules = 0, ""
+
+    def freeze(self) -> None:
+        """Stops nginx where it is: connections stay, and nothing comes. `cut` still ends it."""
+        assert self._nginx is not None
+        os.killpg(self._nginx.pid, signal.SIGSTOP)
+
+    def sent_bytes(self) -> int:
+        """The bytes of blobs that were sent so far, counted when each answer ended."""
+        log = (self.folder / "sent.log").read_text()
+        port = self._ports[1]
+        return sum(map(int, re.findall(rf"^{port} GET 20[06] (\d+)$", log, re.MULTILINE)))
+
+    def blob(self, digest: str) -> Path:
+        """The file in which the registry keeps a blob."""
+        hexes = digest.removeprefix("sha256:")
+        blobs = self.folder / "storage" / "docker" / "registry" / "v2" / "blobs" / "sha256"
+        return blobs / hexes[:2] / hexes / "data"
+
     def _write(self, name: str, template: str) -> Path:
         front, blobs, backend = self._ports
         text = template.format(
@@ -190,6 +224,7 @@ class LoopbackRegistry:
             blobs=blobs,
             backend=backend,
             rate=self._rate_bytes_per_s,
+            rules=self._rules,
             token_name=_TOKEN,
             token=self._token,
             user="user root;" if os.geteuid() == 0 else "",
