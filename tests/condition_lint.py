@@ -19,6 +19,7 @@ PRESENT = (
     "Loaded",
 )
 ABSENT = ("Ready", "Reconciling", "Stalled", "ManifestCurrent")
+ALONE = "Suspended"
 # What is True only while something is not as it should be; all others are True when all is well.
 ABNORMAL = frozenset({"Reconciling", "Stalled"})
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]*")
@@ -28,11 +29,16 @@ def lint(status: Status, now: datetime) -> list[str]:
     """The conventions that a status breaks, one line each."""
     found = [f"host: {problem}" for problem in _all(status.conditions, now, [HOST])]
     for model in status.models:
-        problems = _all(model.conditions, now, [PRESENT, ABSENT])
+        problems = _all(model.conditions, now, [PRESENT, ABSENT, *map(_alone, (PRESENT, ABSENT))])
         found += [f"{model.name}: {problem}" for problem in problems]
-    if status.ready and any(_ready(model.conditions) != "True" for model in status.models):
+    awake = [m.conditions for m in status.models if not any(c.type == ALONE for c in m.conditions)]
+    if status.ready and any(_ready(conditions) != "True" for conditions in awake):
         found.append("host: Ready, and a model is not")
     return found
+
+
+def _alone(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    return (*kinds[:3], ALONE, *kinds[3:])
 
 
 def _all(

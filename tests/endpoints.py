@@ -15,10 +15,12 @@ from typing import Any, ClassVar
 
 from paddock.core.access import Peer, Policy
 from paddock.core.metrics import render
+from paddock.core.names import Name
 from paddock.endpoint.framing import Head, parse_head
 from paddock.endpoint.ports import Admission, EndpointLimits, StreamCounts
 from paddock.endpoint.server import Endpoint
 from paddock.endpoint.socket import claim_socket
+from paddock.errors import PaddockError
 
 PROMPT = [{"role": "user", "content": "Count from one to ten."}]
 MODEL = "smol"
@@ -46,6 +48,7 @@ class ScriptedHost:
     is_healthy: bool = True
     admitted: list[str] = field(default_factory=list)
     cycles: int = 0
+    switched: list[tuple[str, ...]] = field(default_factory=list)
     rules: Policy = field(default_factory=Policy)
     log: list[dict[str, Any]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,13 +67,13 @@ class ScriptedHost:
     def ready(self) -> tuple[bool, str]:
         return self.is_ready, "" if self.is_ready else "the first cycle is not done"
 
-    async def reconcile(self) -> Mapping[str, Any]:
+    async def reconcile(self, *, prune: bool = False) -> Mapping[str, Any]:
         self.cycles += 1
         if self.reconciling is not None:
             await self.reconciling.wait()
         return {"outcomes": [], "status": self.status()}
 
-    def wake(self) -> None:
+    def wake(self, *, prune: bool = False) -> None:
         self.cycles += 1
 
     def happen(self, model: str | None, result: str = "True") -> None:
@@ -83,6 +86,28 @@ class ScriptedHost:
         while after == len(self.log):
             await self.news.wait()
         return self.log[after if after < len(self.log) else 0 :]
+
+    def events_so_far(self, after: int) -> Sequence[Mapping[str, Any]]:
+        return self.log[after if after <= len(self.log) else 0 :]
+
+    async def pause(self, models: Sequence[str]) -> Mapping[str, Any]:
+        return self._switch(models, "paused")
+
+    async def resume(self, models: Sequence[str]) -> Mapping[str, Any]:
+        return self._switch(models, "resumed")
+
+    def _switch(self, models: Sequence[str], what: str) -> Mapping[str, Any]:
+        if "unknown" in models:
+            raise PaddockError("unknown: not declared", reason="NotDeclared")
+        self.switched.append((what, *models))
+        return {"models": list(models)}
+
+    async def explain(self, model: str) -> Mapping[str, Any] | None:
+        known = {name: {"name": name} for name in ("smol", "secret")}
+        return known.get(Name.parse(model).display)
+
+    def last_event_id(self) -> int:
+        return len(self.log)
 
     async def changed(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -134,13 +134,15 @@ def _child(folder: Path, last: int, arguments: list[str]) -> None:
 
 def _run(steps: _Steps, arguments: list[str]) -> int:
     from paddock.cli.main import main
+    from paddock.edges import trees
     from paddock.edges.ollama import Ollama
     from paddock.edges.state import State
     from paddock.edges.store import Store
 
-    lasting: dict[type, tuple[str, ...]] = {
+    lasting: dict[Any, tuple[str, ...]] = {
+        trees: ("make_root", "make", "put_in_place", "remove"),
         Store: ("_write_file", "_make_link", "_replace", "remove_blob"),
-        State: ("_write",),
+        State: ("write",),
         Ollama: ("upload_blob", "create", "delete", "load", "set_keep_alive", "pull"),
     }
     for owner, names in lasting.items():

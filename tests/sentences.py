@@ -16,19 +16,22 @@ from typing import Any
 import yaml
 
 from paddock.core.digest import digest_of
+from paddock.core.hub import HubFile
 from paddock.core.keep_alive import KeepAlive
 from paddock.core.manifest import PARAMS_TYPE, SYSTEM_TYPE, TEMPLATE_TYPE, Manifest
 from paddock.core.names import Name, scratch_name
 from paddock.core.observed import LinkBlob, RegularBlob, SmallLayer, Unknown
+from paddock.core.tree_facts import Thing
 from worlds import World, desire, gguf
 
 Event = Callable[[World, re.Match[str]], None]
 
 _EVENTS: list[tuple[re.Pattern[str], Event]] = []
 _HEADERS: Mapping[str, Mapping[str, Any]] = {
-    "split in 3": {"split_count": 3, "split_no": 0},
     "big-endian": {"byte_order": "big"},
     "a projector": {"kind": "projector"},
+    "an adapter": {"kind": "adapter"},
+    **{f"part {number + 1} of 3": {"split_count": 3, "split_no": number} for number in range(3)},
 }
 _LAYERS = {"template": TEMPLATE_TYPE, "system": SYSTEM_TYPE, "params": PARAMS_TYPE}
 
@@ -70,6 +73,12 @@ def _is_a_link(world: World, said: re.Match[str]) -> None:
     world.files[said["path"]] = replace(world.files[said["real"]])
 
 
+@_event(r"(?P<path>/\S+) was hashed")
+def _was_hashed(world: World, said: re.Match[str]) -> None:
+    file = world.files[said["path"]]
+    world.hashed[file.stat] = gguf(file.content)
+
+
 @_event(r"(?P<path>/\S+) is gone")
 def _is_gone(world: World, said: re.Match[str]) -> None:
     del world.files[said["path"]]
@@ -97,6 +106,13 @@ def _applied(world: World, said: re.Match[str]) -> None:
     world.converge(desire(json.loads(said["models"])))
 
 
+@_event(r"paddock trusted (?P<models>\{.*\})")
+def _trusted(world: World, said: re.Match[str]) -> None:
+    """What it took at its word is not what is there: the world does not mind until it is hashed."""
+    world.trusting = True
+    world.converge(desire(json.loads(said["models"])))
+
+
 @_event(r"paddock was killed after (?P<kind>\w+) of (?P<models>\{.*\})")
 def _killed(world: World, said: re.Match[str]) -> None:
     desired = desire(json.loads(said["models"]))
@@ -117,6 +133,16 @@ def _adopted(world: World, said: re.Match[str]) -> None:
 
     owned = {**world.ledger.owned, Name.parse(said["name"]): Owned()}
     world.ledger = replace(world.ledger, owned=owned)
+
+
+@_event(r"paddock was told to pause (?P<name>\S+)")
+def _told_to_pause(world: World, said: re.Match[str]) -> None:
+    world.ledger = replace(world.ledger, paused=world.ledger.paused | {Name.parse(said["name"])})
+
+
+@_event(r"paddock was told to resume (?P<name>\S+)")
+def _told_to_resume(world: World, said: re.Match[str]) -> None:
+    world.ledger = replace(world.ledger, paused=world.ledger.paused - {Name.parse(said["name"])})
 
 
 @_event(r"the link of (?P<content>\w+) is gone")
@@ -188,6 +214,11 @@ def _offered(world: World, said: re.Match[str]) -> None:
     world.offer(Name.parse(said["name"]), said["content"], template)
 
 
+@_event(r"the hub has (?P<file>\S+) of (?P<repo>\S+) with (?P<content>\w+)")
+def _at_the_hub(world: World, said: re.Match[str]) -> None:
+    world.hub[HubFile(said["repo"], "main", said["file"])] = said["content"]
+
+
 @_event(r"somebody pulled (?P<name>\S+)")
 def _pulled(world: World, said: re.Match[str]) -> None:
     world.pull(Name.parse(said["name"]))
@@ -242,6 +273,26 @@ def _unnamed(world: World, said: re.Match[str]) -> None:
 def _unreadable(world: World, said: re.Match[str]) -> None:
     message = f"cannot read the {said['part']}: input/output error"
     world.unknown[said["part"]] = Unknown("StoreUnreadable", message)
+
+
+@_event(r"the folder (?P<path>/\S+) is there")
+def _folder_is_there(world: World, said: re.Match[str]) -> None:
+    world.forest.devices[said["path"]] = 1
+
+
+@_event(r"the folder (?P<path>/\S+) went away")
+def _folder_went_away(world: World, said: re.Match[str]) -> None:
+    del world.forest.devices[said["path"]]
+
+
+@_event(r"somebody put a file at (?P<path>/\S+)")
+def _put_a_file(world: World, said: re.Match[str]) -> None:
+    world.forest.things[said["path"]] = Thing("file")
+
+
+@_event(r"paddock published to (?P<path>/\S+) (?P<models>\{.*\})")
+def _published(world: World, said: re.Match[str]) -> None:
+    world.converge(desire(json.loads(said["models"]), publish=[{"path": said["path"]}]))
 
 
 def links(world: World) -> set[str]:

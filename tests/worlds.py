@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from forests import Forest
 from paddock.core.check_plan import check_plan
-from paddock.core.desired import Desired, FromFile, Overrides
+from paddock.core.desired import Desired, Overrides
+from paddock.core.desired import File as Declared
 from paddock.core.digest import Digest, digest_of
+from paddock.core.files import claim_of, further_parts, trusted
 from paddock.core.gguf import Facts
+from paddock.core.hub import OWN_CACHE, Chosen, HubFile, HubFound, choose, not_one
+from paddock.core.locate import hub_files, locate
 from paddock.core.manifest import (
     CONFIG_TYPE,
     LICENSE_TYPE,
@@ -35,6 +40,7 @@ from paddock.core.names import Name
 from paddock.core.observed import (
     Blob,
     FileStat,
+    HubFact,
     Ledger,
     LinkBlob,
     ManifestFile,
@@ -42,6 +48,7 @@ from paddock.core.observed import (
     Observed,
     Owned,
     ProbeAnswer,
+    Proof,
     Pulled,
     RegularBlob,
     Running,
@@ -54,25 +61,27 @@ from paddock.core.observed import (
 )
 from paddock.core.plan import (
     Action,
+    DownloadFile,
     HashSource,
     LoadModel,
     Plan,
     ProbeModel,
+    PublishLink,
     PullModel,
     RemoveManifest,
     RemoveScratch,
     SetKeepAlive,
     UnlinkBlob,
     UnloadModel,
+    UnpublishLink,
     WriteBlob,
     WriteManifest,
 )
 from paddock.core.plan import LinkBlob as MakeLink
 from paddock.core.planner import make_plan
-from paddock.core.residency import remember
+from paddock.core.remembered import remembered
 from paddock.core.resolve import resolve
 from paddock.core.spec_check import read_spec
-from paddock.core.view import View, view_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 STORE_ID = "0123456789abcdef" * 2
@@ -155,10 +164,13 @@ class World:
     hashed: dict[FileStat, Digest] = field(default_factory=dict)
     probes: dict[Digest, ProbeAnswer] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=lambda: Ledger(store_id=STORE_ID))
+    trusting: bool = False
     running: list[Running] = field(default_factory=list)
     ggufs: dict[Digest, Digest] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
     unknown: dict[str, Unknown] = field(default_factory=dict)
+    forest: Forest = field(default_factory=Forest)
+    hub: dict[HubFile, str] = field(default_factory=dict)
     at: datetime = NOW
 
     # What others do.
@@ -247,10 +259,13 @@ class World:
         """The GGUF that is really in memory."""
         return self.ggufs.get(running.manifest_digest)
 
+    def locate(self, desired: Desired) -> Desired:
+        """What is desired, with files in the place of what a cache of the hub has."""
+        return locate(desired, self._hub_facts(desired))
+
     def observe(self, desired: Desired) -> Observed:
-        """One look, as `engine/observe.py` takes it."""
+        """One look, as `engine/observe.py` takes it, at what was located."""
         manifests = {name: _manifest_file(data) for name, data in self.manifests.items()}
-        paths = {m.source.path for m in desired.models.values() if isinstance(m.source, FromFile)}
         parts: dict[str, Any] = {
             "tags": {n: Tag(digest_of(data), 1) for n, data in self.manifests.items()},
             "running": tuple(self.running),
@@ -261,15 +276,18 @@ class World:
         return Observed(
             at=self.at,
             version="0.34.4",
-            sources={path: self._source(path) for path in paths},
+            sources=self._sources(desired),
             facts={d: h for d, h in self.headers.items() if self._readable(d)},
             probes=dict(self.probes),
             memory=self.memory,
+            hub=self._hub_facts(desired),
+            trees=self.forest.look(desired, manifests, parts["blobs"], self.ledger),
             **(parts | self.unknown),
         )
 
     def plan(self, desired: Desired) -> Plan:
         """Observe and plan, and hold the plan to its rules."""
+        desired = self.locate(desired)
         observed = self.observe(desired)
         plan = make_plan(desired, observed)
         assert check_plan(plan, desired, observed) == []
@@ -295,7 +313,7 @@ class World:
                 failed.add(action.name)
             assert self.lost() <= lost, (action, self.lost() - lost)
 
-    def do(self, action: Action) -> None:  # noqa: C901, PLR0912  an arm an action
+    def do(self, action: Action) -> None:  # noqa: C901, PLR0912, PLR0915  an arm an action
         """Carry out one action."""
         match action:
             case PullModel():
@@ -304,6 +322,8 @@ class World:
                     raise RefusedError("DigestMismatch")
                 came = Pulled(self.pull(action.reference), self.registry[action.reference])
                 self._note(pulled={**self.ledger.pulled, action.reference: came})
+            case DownloadFile():
+                self._download(action)
             case HashSource():
                 file = self.files.get(action.path)
                 if file is None or file.stat != action.stat:
@@ -330,6 +350,8 @@ class World:
             case RemoveManifest():
                 assert self.digest(action.name) == action.digest
                 self.delete(action.name)
+                if action.until_back:
+                    self._note(withdrawn=self.ledger.withdrawn | {action.name})
                 owned = {n: o for n, o in self.ledger.owned.items() if n != action.name}
                 pulled = {n: p for n, p in self.ledger.pulled.items() if n != action.name}
                 self._note(owned=owned, pulled=pulled)
@@ -341,13 +363,14 @@ class World:
             case RemoveScratch():
                 self.delete(action.name)
                 self._note(scratch=self.ledger.scratch - {action.name})
+            case PublishLink():
+                self.ledger = self.forest.publish(action, self.ledger)
+            case UnpublishLink():
+                self.ledger = self.forest.unpublish(action, self.ledger)
 
     def look(self, desired: Desired, plan: Plan) -> None:
         """Remember what a poll has seen."""
-        view = view_of(self.observe(desired))
-        if isinstance(view, View) and not isinstance(view.observed.running, Unknown):
-            running = [(r, view.runner_digest(r)) for r in view.observed.running]
-            self.memory = remember(self.memory, plan.made_of.items(), running, self.at)
+        self.memory = remembered(self.observe(desired), plan)
 
     def converge(self, desired: Desired) -> Plan:
         """Observe, plan and apply until nothing is left to do; the last plan."""
@@ -409,22 +432,56 @@ class World:
         blob = self.blobs[digest]
         return LinkBlob(blob, self._is_file(blob)) if isinstance(blob, str) else blob
 
-    def _source(self, path: str) -> SourceFact:
+    def _sources(self, desired: Desired) -> dict[str, SourceFact]:
+        found: dict[str, SourceFact] = {}
+        for path, files in desired.files.items():
+            found[path] = fact = self._source(path, files)
+            found |= {part: self._source(part, files) for part in further_parts(path, fact)}
+        return found
+
+    def _source(self, path: str, declared: Sequence[Declared] = ()) -> SourceFact:
         file = self.files.get(path)
         if file is None:
             return SourceMissing(f"{path} does not exist")
         if file.trouble is not None:
             return file.trouble
-        digest = self.hashed.get(file.stat)
+        digest, claim = self.hashed.get(file.stat), claim_of(file.real_path)
+        proof: Proof = "claimed" if digest is None else "hashed"
         found = None if file.problem else facts_of(file.content, **file.header)
-        return SourceFile(file.real_path, file.stat, digest, found, file.problem)
+        digest = digest or trusted(declared, claim)
+        return SourceFile(file.real_path, file.stat, digest, found, file.problem, proof, claim)
+
+    def _hub_facts(self, desired: Desired) -> dict[HubFile, HubFact]:
+        return {file: self._in_cache(file) for file in hub_files(desired)}
+
+    def _in_cache(self, wanted: HubFile) -> HubFact:
+        """The one cache there is has a repository's files below `/hub/ORG/REPO/`."""
+        folder = f"/hub/{wanted.repo}/"
+        names = [path.removeprefix(folder) for path in self.files if path.startswith(folder)]
+        choice = choose(wanted.pattern, names)
+        if isinstance(choice, Chosen):
+            return HubFound(folder + choice.first)
+        message = not_one(wanted, choice, "in the local cache")
+        return Unknown("SourceAmbiguous", message) if choice.several else SourceMissing(message)
+
+    def _download(self, action: DownloadFile) -> None:
+        """What came has been hashed as well."""
+        for wanted in action.files:
+            offered = {f.pattern: c for f, c in self.hub.items() if f.repo == wanted.repo}
+            choice = choose(wanted.pattern, offered)
+            if not isinstance(choice, Chosen):
+                raise RefusedError("NotInHub")
+            path = f"/hub/{wanted.repo}/{choice.first}"
+            self.put(path, offered[choice.first], f"/models{OWN_CACHE}{offered[choice.first]}")
+            self.hashed[self.files[path].stat] = gguf(offered[choice.first])
 
     def _link(self, action: MakeLink) -> None:
         file = next((f for f in self.files.values() if f.real_path == action.target), None)
         if file is None or file.stat != action.stat:
             raise RefusedError("SourceChanging")
-        assert gguf(file.content) == action.digest
+        assert self.trusting or gguf(file.content) == action.digest
         owned = {**self.ledger.owned, action.name: Owned(action.generation)}
+        self._claimed(action.name)
         self._note(owned=owned, blobs={action.digest: action.name, **self.ledger.blobs})
         self.headers[action.digest] = facts_of(file.content, **file.header)
         self.blobs[action.digest] = action.target
@@ -446,13 +503,17 @@ class World:
         if action.model_digest is not None:
             runners[action.digest] = action.model_digest
         owned = {**self.ledger.owned, action.name: Owned(action.generation)}
+        self._claimed(action.name)
         self._note(owned=owned, runners=runners)
+
+    def _claimed(self, name: Name) -> None:
+        self._note(withdrawn=self.ledger.withdrawn - {name})
 
     def _answer(self, action: ProbeModel) -> ProbeAnswer:
         """What Ollama would say: the base's texts, or those of the header, under the overrides."""
         config, layers = {"model_family": "llama", "model_type": "32"}, dict[str, list[bytes]]()
         if action.base is None:
-            layers[TEMPLATE_TYPE] = [b"template of " + action.stub]
+            layers[TEMPLATE_TYPE] = [b"template of " + action.stubs[0].content]
         else:
             for part in action.base.texts:
                 content = part.content or self.contents[part.descriptor.digest]
@@ -461,7 +522,8 @@ class World:
                 config["base"] = action.base.config.descriptor.digest
         _override(layers, action.overrides)
         small = [SmallLayer(kind, text) for kind, texts in layers.items() for text in texts]
-        return ProbeAnswer(json.dumps(config).encode(), tuple(small))
+        parts = sum(stub.file.startswith("model") for stub in action.stubs)
+        return ProbeAnswer(json.dumps(config).encode(), tuple(small), parts)
 
 
 def _override(layers: dict[str, list[bytes]], say: Overrides) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from paddock.core.access import Access, Peer
 from paddock.core.conditions import Condition, ModelStatus, Status
-from paddock.core.desired import Desired, DesiredModel, FromFile
+from paddock.core.desired import Desired, DesiredModel, File, FromFile
 from paddock.core.desired import State as Wanted
 from paddock.core.digest import Digest
 from paddock.core.names import Name
@@ -33,7 +33,7 @@ def loop_of(path: Path) -> Any:
     now = datetime.now(UTC)
     names = [Name.parse(f"m{number}") for number in range(MODELS)]
     access = Access(("1000",), ("50",))
-    source = FromFile(str(path))
+    source = FromFile(File(str(path)))
     models = {n: DesiredModel(n, Wanted.PRESENT, source, access=access) for n in names}
     conditions = tuple(
         Condition(kind, "True", "Current", "", "g", now) for kind in ("Ready", "ManifestCurrent")

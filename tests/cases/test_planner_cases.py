@@ -18,7 +18,8 @@ from worlds import World, desire
 
 FOLDER = Path(__file__).parent / "planner"
 CASES = sorted(FOLDER.glob("*.yaml"))
-KEYS = {"why", "given", "models", "plan", "waiting", "blocked", "loaded", "after"}
+SAID = {"plan", "waiting", "blocked", "suspended", "notes", "loaded", "after", "prune"}
+KEYS = {"why", "given", "models", "publish"} | SAID
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -33,6 +34,8 @@ def told(plan: Plan) -> dict[str, list[str]]:
         "plan": [f"{a.symbol} {type(a).__name__} {a.name} {a.reason}" for a in plan.actions],
         "waiting": [f"{w.symbol} {w.name} {w.reason}: {w.message}" for w in plan.waiting],
         "blocked": [f"{b.name} {b.reason}: {b.message}" for b in plan.blocked],
+        "suspended": [f"{name} {plan.suspended[name]}" for name in sorted(plan.suspended)],
+        "notes": [f"{n.path} {n.reason}: {n.message}" for n in plan.notes],
     }
 
 
@@ -46,15 +49,18 @@ def test_the_plan_is_as_the_case_says(path: Path) -> None:
     world = World()
     for sentence in case.get("given", []):
         tell(world, sentence)
-    desired = desire(case["models"])
+    desired = desire(case["models"], **{key: case[key] for key in ("prune", "publish") if key in case})
     plan = world.plan(desired)
     assert told(plan) == {
         "plan": case.get("plan", []),
         "waiting": case.get("waiting", []),
         "blocked": case.get("blocked", []),
+        "suspended": case.get("suspended", []),
+        "notes": case.get("notes", []),
     }
     end = world.converge(desired)
-    converged = {"plan": [], "waiting": [], "blocked": case.get("blocked", [])}
+    said = {key: case.get(key, []) for key in ("blocked", "suspended", "notes")}
+    converged = {"plan": [], "waiting": [], **said}
     assert told(end) == converged | case.get("after", {})
     loaded = sorted(str(running.name) for running in world.running)
     assert loaded == case.get("loaded", loaded)

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from paddock.core.keep_alive import FOREVER
 from paddock.core.schema import models_schema
-from paddock.core.spec import GgufSource
+from paddock.core.spec_sources import FileSpec, GgufSource
 from paddock.edges.specfile import load_spec
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
@@ -51,5 +51,5 @@ def test_an_example_fits_the_schema(path: Path) -> None:
 def test_the_quickstart_takes_its_file_from_the_environment() -> None:
     path = next(path for path in EXAMPLES if path.name == "quickstart.yaml")
     model = load_spec(path, {"PADDOCK_DEMO_GGUF": "/demo/tiny.gguf"}).spec.models["smollm2"]
-    assert model.source == GgufSource(gguf="/demo/tiny.gguf")
+    assert model.source == GgufSource(gguf=FileSpec(path="/demo/tiny.gguf"))
     assert (model.preload, model.keep_alive) == (True, FOREVER)

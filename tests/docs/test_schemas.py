@@ -56,6 +56,8 @@ def test_every_key_has_words_for_an_editor_to_show() -> None:
         {"source": {"registry": "a", "digest": "sha256:" + "0" * 64, "insecure": True}},
         {"source": {"model": "a"}, "keep_alive": 5, "parameters": {"stop": "x"}},
         {"source": {"model": "a"}, "keep_alive": "5m", "license": ["a"], "system": None},
+        {"source": {"huggingface": "a/b", "file": "*q4_k_m.gguf"}},
+        {"source": {"huggingface": "a/b", "file": "a.gguf", "revision": "v1", "projector": "m*"}},
         {"state": "absent"},
     ],
 )
@@ -72,6 +74,8 @@ def test_the_schema_takes_what_paddock_takes(model: dict[str, Any]) -> None:
         {"source": {"gguf": "a.gguf", "registry": "a"}},
         {"source": {"gguf": ""}},
         {"source": {"modelfile": "a", "gguf": "b"}},
+        {"source": {"huggingface": "a/b"}},
+        {"source": {"huggingface": "a/b", "file": "a.gguf", "quant": "q4"}},
         {"source": {"gguf": "a.gguf"}, "parameters": {"tempreature": 1}},
         {"source": {"gguf": "a.gguf"}, "preload": "yes"},
         {"source": {"gguf": "a.gguf"}, "state": "absent"},

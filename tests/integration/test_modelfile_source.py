@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from paddock_cli import SMOL, User
+from real import StartOllama
+from tiny_files import write_all
 
 FIELDS = ("template", "system", "messages", "license", "details", "capabilities")
 
@@ -170,7 +172,6 @@ def test_a_missing_gguf_blocks_its_model_alone_and_is_never_pulled(user: User) -
         ("PARAMETER seed 1.0", "invalid int value", 'Modelfile:2: PARAMETER seed: "1.0" is not'),
         ("PARAMETER top_p x", "invalid float value", 'Modelfile:2: PARAMETER top_p: "x" is not'),
         ("PARAMETER typical_p 1", "no longer supported", "Modelfile:2: PARAMETER typical_p: "),
-        ("ADAPTER ./a.gguf", "no longer supported", "Modelfile:2: ADAPTER is not supported"),
     ],
 )
 def test_what_create_refuses_is_refused_with_its_line(
@@ -184,3 +185,42 @@ def test_what_create_refuses_is_refused_with_its_line(
     assert ours in result.err
     assert f"{user.file}:4:25: models.declared.source.modelfile: " in result.err
     assert user.server.tags() == {}
+
+
+def test_a_modelfile_with_a_projector_and_one_with_a_draft_are_as_create_makes_them(
+    start_ollama: StartOllama, tmp_path: Path
+) -> None:
+    user = User(write_all(tmp_path / "user"), start_ollama())
+    (user.folder / "projector.gguf").rename(user.folder / "mmproj.gguf")
+    texts = {
+        "sees": "FROM ./mmproj.gguf\nFROM ./chat.gguf\nSYSTEM Be brief.\n",
+        "drafts": "FROM ./base.gguf\nDRAFT ./draft.gguf\n",
+    }
+    for name, text in texts.items():
+        modelfile = user.folder / name
+        modelfile.write_text(text)
+        user.server.cli("create", f"{name}-created", "-f", modelfile)
+    user.declare("".join(f"  {name}: {{source: {{modelfile: ./{name}}}}}\n" for name in texts))
+    user.apply()
+    for name in texts:
+        ours, theirs = (user.server.show(f"{name}{end}") for end in ("", "-created"))
+        for shown in (ours, theirs):
+            del shown["modified_at"], shown["modelfile"]
+            shown["details"].pop("parent_model", None)
+        assert ours == theirs
+
+
+def test_a_modelfile_with_an_adapter_is_what_create_no_longer_makes(
+    start_ollama: StartOllama, tmp_path: Path
+) -> None:
+    user = User(write_all(tmp_path / "user"), start_ollama())
+    modelfile = user.folder / "Modelfile"
+    modelfile.write_text("FROM ./quantised.gguf\nADAPTER ./adapter.gguf\n")
+    with pytest.raises(AssertionError, match="no longer supported"):
+        user.server.cli("create", "created", "-f", modelfile)
+    user.declare(
+        "  plain: {source: {gguf: quantised.gguf}}\n  tuned: {source: {modelfile: Modelfile}}\n"
+    )
+    user.apply()
+    plain, tuned = (user.server.generate(name, "a b c")["response"] for name in ("plain", "tuned"))
+    assert plain != tuned

@@ -14,6 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from paddock.core.hub import HubFile
 from paddock.core.manifest import SYSTEM_TYPE, Descriptor, Manifest
 from paddock.core.names import Name, scratch_name
 from paddock.core.observed import Owned, RegularBlob, SmallLayer, Unknown
@@ -23,6 +24,9 @@ DECLARED = ["a", "b", "c", "d"]
 REGISTRY = ["llama3.2:3b", "r"]
 STRANGERS = ["mine", "example.com/someone/theirs:8b"]
 PATHS = ["/m/a.gguf", "/m/b.gguf", "/m/far/c.gguf"]
+HUB = "Org/Repo"
+HUB_FILES = ["a-q4.gguf", "*q4.gguf", "*q8.gguf", "*.gguf"]  # the last one is never one file
+CACHED = [f"/hub/{HUB}/a-q4.gguf", f"/hub/{HUB}/a-q8.gguf"]
 CONTENTS = ["A", "B", "Long"]
 PARTS = ["tags", "running", "manifests", "blobs", "ledger"]
 
@@ -37,6 +41,7 @@ def sources() -> st.SearchStrategy[dict[str, Any]]:
         st.builds(lambda path: {"gguf": path}, st.sampled_from(PATHS)),
         st.builds(lambda base: {"model": base}, st.sampled_from([*DECLARED, "mine", "r"])),
         st.builds(lambda name: {"registry": name}, st.sampled_from(REGISTRY)),
+        st.builds(lambda file: {"huggingface": HUB, "file": file}, st.sampled_from(HUB_FILES)),
     )
 
 
@@ -101,6 +106,9 @@ def worlds(without: frozenset[str] = frozenset({"unknown"})) -> st.SearchStrateg
         for number, path in enumerate(PATHS[:2]):
             world.put(path, CONTENTS[number])
         world.offer(Name.parse("llama3.2:3b"), "L", SmallLayer(SYSTEM_TYPE, b"of the registry"))
+        for number, path in enumerate(CACHED):
+            name = path.rpartition("/")[2]
+            world.hub[HubFile(HUB, "main", name)] = CONTENTS[number]
         for event in happened:
             event(world)
         return world
@@ -112,14 +120,14 @@ def _written() -> st.SearchStrategy[Event]:
     def put(path: str, content: str) -> Event:
         return lambda world: world.put(path, content)
 
-    return st.builds(put, st.sampled_from(PATHS), st.sampled_from(CONTENTS))
+    return st.builds(put, st.sampled_from([*PATHS, *CACHED]), st.sampled_from(CONTENTS))
 
 
 def _gone() -> st.SearchStrategy[Event]:
     def gone(path: str) -> Event:
         return lambda world: world.files.pop(path, None) and None
 
-    return st.builds(gone, st.sampled_from(PATHS))
+    return st.builds(gone, st.sampled_from([*PATHS, *CACHED]))
 
 
 def _name() -> st.SearchStrategy[Name]:

@@ -8,7 +8,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paddock.core.names import CaseConflict, Name, respell
+from paddock.core.names import CaseConflict, Name, Spelling
 from paddock.errors import InvalidName
 
 _FIRST = string.ascii_letters + string.digits + "_"
@@ -68,8 +68,8 @@ def test_a_respelt_name_is_the_same_but_for_case_and_adds_no_case(
     name: Name, present: list[Name]
 ) -> None:
     try:
-        respelt = respell(name, present)
+        respelt = Spelling(present).respell(name)
     except CaseConflict:
         return
     assert respelt.folded == name.folded
-    assert respell(respelt, [*present, respelt]) == respelt
+    assert Spelling([*present, respelt]).respell(respelt) == respelt

@@ -37,6 +37,7 @@ from paddock.core.model_status import Cycle
 from paddock.core.names import Name, is_scratch
 from paddock.core.observed import Ledger, Observed, Unknown
 from paddock.core.plan import (
+    DownloadFile,
     LinkBlob,
     Plan,
     PullModel,
@@ -74,6 +75,7 @@ def test_the_plan_is_the_same_whatever_the_order_of_what_was_seen(
     world: World, declared: Models, chance: random.Random
 ) -> None:
     desired = desire(declared)
+    desired = world.locate(desired)
     observed = world.observe(desired)
     mixed = Desired(_mixed(desired.models, chance), desired.generation, desired.file)
     assert make_plan(mixed, _mixed_observed(observed, chance)) == make_plan(desired, observed)
@@ -82,10 +84,10 @@ def test_the_plan_is_the_same_whatever_the_order_of_what_was_seen(
 @usual
 @given(worlds(), models())
 def test_a_plan_that_was_carried_out_leaves_nothing_to_do(world: World, declared: Models) -> None:
-    """`converge` asserts it: within a few rounds no actions, or those that Ollama refuses."""
+    """`converge` asserts it: within a few rounds no actions, or those that are refused."""
     desired = desire(declared)
     end = world.converge(desired)
-    refused = {a.name for a in end.actions if isinstance(a, PullModel)}
+    refused = {a.name for a in end.actions if isinstance(a, PullModel | DownloadFile)}
     assert {action.name for action in end.actions} == refused
     waiting = {found.name for found in end.waiting}
     assert not waiting or refused
@@ -161,6 +163,7 @@ def test_every_status_holds_to_the_conventions_of_conditions(
     world: World, declared: Models, trouble: str, stalled: bool
 ) -> None:
     desired = desire(declared)
+    desired = world.locate(desired)
     observed = world.observe(desired)
     plan = make_plan(desired, observed)
     wrong = Unknown(trouble, "line one\nline two")

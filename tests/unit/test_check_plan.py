@@ -95,7 +95,7 @@ def test_a_stranger_is_not_changed(world: World) -> None:
     for kind in ("WriteBlob", "UnloadModel", "RemoveManifest"):
         assert f"{kind} mine: is neither declared nor ours" in told
         assert f"{kind} mine: mine is there and not ours" in told
-    assert "RemoveManifest mine: is not declared absent" in told
+    assert "RemoveManifest mine: is not declared absent, and its source not gone" in told
 
 
 def test_a_declared_model_that_is_not_ours_is_not_removed(world: World) -> None:

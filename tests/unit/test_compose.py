@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from paddock.core.compose import Composed, Composer, Pending
+from paddock.core.compose import Composer
+from paddock.core.compose_files import Composed, Pending
 from paddock.core.composition import Composition, from_manifest, probe_key, with_model_type
 from paddock.core.desired import Overrides
 from paddock.core.digest import digest_of
 from paddock.core.manifest import LICENSE_TYPE, MODEL_TYPE, PARAMS_TYPE, SYSTEM_TYPE, TEMPLATE_TYPE
 from paddock.core.names import Name
 from paddock.core.observed import SourceFile
-from paddock.core.plan import Blocked, HashSource, ProbeModel, PullModel
+from paddock.core.plan import Blocked, HashSource, ProbeModel, PullModel, Stub
 from paddock.core.view import View, view_of
 from worlds import World, desire, gguf
 
@@ -53,13 +54,13 @@ def texts(composed: Composition) -> dict[str, list[bytes | None]]:
 def test_a_file_is_asked_for_its_digest_and_then_for_its_probe(world: World) -> None:
     first = compose(world, {"a": A}, "a")
     assert isinstance(first, Pending)
-    assert isinstance(first.action, HashSource)
-    assert (first.action.path, first.size_bytes) == ("/m/a.gguf", 1_000_000_000)
-    world.do(first.action)
+    assert isinstance(first.actions[0], HashSource)
+    assert (first.actions[0].path, first.actions[0].linked_bytes) == ("/m/a.gguf", 1_000_000_000)
+    world.do(first.actions[0])
     second = compose(world, {"a": A}, "a")
     assert isinstance(second, Pending)
-    assert isinstance(second.action, ProbeModel)
-    assert second.action.stub == b"stub A"
+    assert isinstance(second.actions[0], ProbeModel)
+    assert second.actions[0].stubs == (Stub("model.gguf", b"stub A"),)
 
 
 def test_a_linked_model_has_the_probes_texts_and_the_size_of_the_real_file(world: World) -> None:
@@ -93,7 +94,7 @@ def test_a_derived_model_without_overrides_has_its_bases_parts(world: World) -> 
 @pytest.mark.parametrize(
     ("header", "reason", "hint"),
     [
-        ({"split_count": 3}, "SplitUnsupported", "llama-gguf-split"),
+        ({"split_count": 3}, "SplitPart", "…-00001-of-00003.gguf"),
         ({"byte_order": "big"}, "BigEndian", "big-endian"),
         ({"kind": "projector"}, "NotAModel", "name the model's own file"),
         ({"kind": "adapter"}, "NotAModel", '"adapter"'),
@@ -151,9 +152,9 @@ def test_a_pinned_pull_carries_its_pin(world: World) -> None:
     source = {"registry": "r", "digest": digest, "insecure": True}
     composed = compose(world, {"r": {"source": source}}, "r")
     assert isinstance(composed, Pending)
-    assert isinstance(composed.action, PullModel)
-    assert (composed.action.digest, composed.action.insecure) == (digest, True)
-    assert composed.action.copied_bytes is None
+    assert isinstance(composed.actions[0], PullModel)
+    assert (composed.actions[0].digest, composed.actions[0].insecure) == (digest, True)
+    assert composed.actions[0].copied_bytes is None
 
 
 def test_a_pin_that_the_registry_kept_stands(world: World) -> None:

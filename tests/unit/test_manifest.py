@@ -13,6 +13,7 @@ from paddock.core.manifest import (
     CONFIG_TYPE,
     GENERATION_MARK,
     LICENSE_TYPE,
+    MAX_MANIFEST_BYTES,
     MODEL_TYPE,
     SYSTEM_TYPE,
     Descriptor,
@@ -61,6 +62,16 @@ def test_a_manifest_may_lack_a_config(config: object) -> None:
     assert parse_manifest(document(config=config)).config is None
 
 
+def test_keys_are_found_in_any_case_as_go_finds_them() -> None:
+    text = f'{{"Layers":[{{"MediaType":"{MODEL_TYPE}","DIGEST":"{A}","Size":5}}]}}'
+    assert parse_manifest(text.encode()).layers == (Descriptor(MODEL_TYPE, A, 5),)
+
+
+def test_annotations_keep_the_case_of_their_keys() -> None:
+    marks = {"Some.Key": "1", "some.key": "2"}
+    assert parse_manifest(document(annotations=marks)).annotations == marks
+
+
 def test_a_digest_with_a_dash_or_capitals_takes_the_one_form() -> None:
     layer = {"mediaType": MODEL_TYPE, "digest": A.replace(":", "-").upper().replace("SHA", "sha")}
     assert parse_manifest(document(layers=[layer])).model_digest == A
@@ -80,6 +91,22 @@ def test_a_digest_with_a_dash_or_capitals_takes_the_one_form() -> None:
         (document(layers=[{"digest": A, "size": -1}]), "a layer with the size -1"),
         (document(layers=[{"digest": A, "size": True}]), "a layer with the size True"),
         (document(layers=[{"digest": A, "size": "5"}]), "a layer with the size '5'"),
+        (document(layers=[{"digest": A, "size": 1.5}]), "a layer with the size 1.5"),
+        (document(layers=[{"digest": A, "size": 1 << 63}]), "a layer with the size 9223372036"),
+        (document(layers=[{"digest": A, "size": 10**4000}]), "a layer with the size 1000000000"),
+        (document(layers=[{"digest": A, "mediaType": 5}]), "a layer whose mediatype is not text"),
+        (document(layers=[{"digest": 5}]), "a layer whose digest is not text"),
+        (document(layers=[{"digest": f"{A}/../x"}]), "a layer with an invalid digest"),
+        (document(layers=[{"digest": f"{A}\n"}]), "a layer with an invalid digest"),
+        (document(config={"digest": "sha256:../../etc/passwd"}), "an invalid digest"),
+        (b'{"layers":[],"layers":[]}', "the key 'layers' twice"),
+        (b'{"layers":[],"LAYER\xc5\xbf":[]}', "twice"),
+        (b'{"layers":[{"digest":"' + A.encode() + b'","Digest":"x"}]}', "the key 'Digest' twice"),
+        (b'{"layers":[],"x":NaN}', "is not JSON"),
+        (b'{"layers":[],"x":"\xff"}', "is not JSON"),
+        ('{"layers":[]}'.encode("utf-16"), "is not JSON"),
+        (b'{"layers":[]}x', "is not JSON"),
+        (b'{"layers":[' + b" " * MAX_MANIFEST_BYTES + b"]}", "more than 4194304 bytes"),
     ],
 )
 def test_what_ollama_could_not_serve_is_refused(data: bytes, what: str) -> None:
@@ -88,8 +115,9 @@ def test_what_ollama_could_not_serve_is_refused(data: bytes, what: str) -> None:
     assert what in caught.value.message
 
 
-def test_of_several_model_layers_the_last_one_runs() -> None:
-    assert manifest((MODEL_TYPE, A), (MODEL_TYPE, B)).model_digest == B
+def test_of_several_model_layers_the_first_one_runs() -> None:
+    """The others are the further parts of a split GGUF."""
+    assert manifest((MODEL_TYPE, A), (MODEL_TYPE, B)).model_digest == A
     assert manifest((SYSTEM_TYPE, A)).model_digest is None
 
 

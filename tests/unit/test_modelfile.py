@@ -10,7 +10,7 @@ from dataclasses import fields
 
 import pytest
 
-from paddock.core.modelfile import IGNORED, Modelfile, read_modelfile
+from paddock.core.modelfile import IGNORED, Modelfile, Reference, read_modelfile
 from paddock.core.modelfile_syntax import Command, ModelfileError, parse
 from paddock.core.parameters import OBSOLETE, Parameters
 from paddock.core.spec import Message
@@ -175,16 +175,19 @@ BAD: dict[str, tuple[str | bytes, list[tuple[int, str, str]]]] = {
             (4, "PARAMETER stop: must not be empty", "write a value, or remove it"),
         ],
     ),
-    # Ollama v0.34.4 refuses ADAPTER, and takes the others.
     "what Paddock cannot do yet": (
-        "FROM x\nFROM y\nADAPTER a\nDRAFT d\nRENDERER r\nPARSER p\nREQUIRES 0.14.0\n",
+        "FROM x\nRENDERER r\nPARSER p\nREQUIRES 0.14.0\n",
         [
-            (2, f"FROM after the one on line 1 is {LATER}", "keep one"),
-            (3, f"ADAPTER is {LATER}", NEWER),
-            (4, f"DRAFT is {LATER}", NEWER),
-            (5, f"RENDERER is {LATER}", NEWER),
-            (6, f"PARSER is {LATER}", NEWER),
-            (7, f"REQUIRES is {LATER}", NEWER),
+            (2, f"RENDERER is {LATER}", NEWER),
+            (3, f"PARSER is {LATER}", NEWER),
+            (4, f"REQUIRES is {LATER}", NEWER),
+        ],
+    ),
+    "files that are none, or one too many": (
+        'FROM x\nADAPTER ""\nDRAFT d\nDRAFT e\n',
+        [
+            (2, "ADAPTER names nothing", "write the path of a GGUF file"),
+            (4, "DRAFT after the one on line 3", "keep one"),
         ],
     ),
     # Ollama takes the Modelfile's own folder for an empty FROM.
@@ -241,8 +244,7 @@ def test_every_command_is_taken_in_any_order() -> None:
         "LICENSE \nMESSAGE assistant  c\nSYSTEM two\nPARAMETER seed 2\n"
     )
     assert read_modelfile(data.encode()) == Modelfile(
-        base="smol:latest",
-        base_line=7,
+        bases=(Reference("smol:latest", 7),),
         template="t",
         system="two",
         parameters=Parameters(stop=("a", "b c"), seed=2),
@@ -256,8 +258,15 @@ def test_every_command_is_taken_in_any_order() -> None:
 
 def test_from_alone_asks_for_nothing_more() -> None:
     found = read_modelfile(b"FROM a b ")
-    assert (found.base, found.base_line) == ("a b", 1)
-    assert not any(getattr(found, f.name) for f in fields(found) if not f.name.startswith("base"))
+    assert found.bases == (Reference("a b", 1),)
+    assert not any(getattr(found, f.name) for f in fields(found) if f.name != "bases")
+
+
+def test_several_files_may_belong_to_a_model() -> None:
+    """Of several adapters the last one counts, as for Ollama."""
+    found = read_modelfile(b"FROM a\nFROM b\nADAPTER c\nADAPTER d\nDRAFT e\n")
+    assert found.bases == (Reference("a", 1), Reference("b", 2))
+    assert (found.adapter, found.draft) == (Reference("d", 4), Reference("e", 5))
 
 
 def test_an_empty_text_is_as_good_as_none_and_the_last_one_counts() -> None:
@@ -268,12 +277,12 @@ def test_an_empty_text_is_as_good_as_none_and_the_last_one_counts() -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_says_the_encoding(encoding: str) -> None:
     found = read_modelfile("FROM x\nSYSTEM é 日本\n".encode(encoding))
-    assert (found.base, found.system) == ("x", "é 日本")
+    assert (found.bases[0].text, found.system) == ("x", "é 日本")
 
 
 def test_utf_16_of_the_other_byte_order_is_read() -> None:
     found = read_modelfile(b"\xfe\xff" + "FROM x\nSYSTEM é\n".encode("utf-16-be"))
-    assert (found.base, found.system) == ("x", "é")
+    assert (found.bases[0].text, found.system) == ("x", "é")
 
 
 @pytest.mark.parametrize("name", sorted(IGNORED))

@@ -9,7 +9,6 @@ from paddock.core.names import (
     Name,
     Spelling,
     is_scratch,
-    respell,
     scratch_name,
 )
 from paddock.errors import InvalidName
@@ -160,15 +159,16 @@ def test_a_name_with_an_invalid_part_cannot_be_made_at_all() -> None:
 def test_a_new_name_takes_the_case_that_the_store_has_for_each_part() -> None:
     present = [Name.parse("HF.co/Qwen/Qwen2.5-GGUF:Q4_K_M"), Name.parse("other")]
     asked = Name.parse("hf.co/qwen/New-Model:q4_k_m")
-    assert respell(asked, present).full == "HF.co/Qwen/New-Model:Q4_K_M"
+    assert Spelling(present).respell(asked).full == "HF.co/Qwen/New-Model:Q4_K_M"
 
 
 def test_a_part_keeps_its_case_where_the_store_has_none() -> None:
-    assert respell(Name.parse("Me/M:Q8_0"), []) == Name.parse("Me/M:Q8_0")
+    assert Spelling([]).respell(Name.parse("Me/M:Q8_0")) == Name.parse("Me/M:Q8_0")
 
 
 def test_a_part_of_one_kind_says_nothing_about_another() -> None:
-    assert respell(Name.parse("m:q4"), [Name.parse("Q4/M2:x")]) == Name.parse("m:q4")
+    spelling = Spelling([Name.parse("Q4/M2:x")])
+    assert spelling.respell(Name.parse("m:q4")) == Name.parse("m:q4")
 
 
 def test_a_part_in_two_cases_is_a_conflict_that_names_both() -> None:
@@ -186,7 +186,7 @@ def test_the_order_of_the_names_present_changes_nothing() -> None:
     messages = set()
     for present in (names, names[::-1]):
         with pytest.raises(CaseConflict) as raised:
-            respell(Name.parse("x:q4"), present)
+            Spelling(present).respell(Name.parse("x:q4"))
         messages.add(raised.value.message)
     assert len(messages) == 1
 

@@ -79,6 +79,8 @@ def test_the_document_of_a_plan_says_all_of_it(world: World) -> None:
                 "create it or set state: absent",
             }
         ],
+        "suspended": [],
+        "notes": [],
         "summary": {"add": 3, "change": 0, "remove": 0, "blocked": 1},
     }
 

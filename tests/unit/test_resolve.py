@@ -8,6 +8,7 @@ import pytest
 
 from paddock.core.desired import (
     DesiredModel,
+    File,
     FromFile,
     FromModel,
     FromRegistry,
@@ -37,7 +38,7 @@ def test_a_name_is_completed() -> None:
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ({"gguf": "/m/a.gguf"}, FromFile("/m/a.gguf")),
+        ({"gguf": "/m/a.gguf"}, FromFile(File("/m/a.gguf"))),
         ({"model": "b"}, FromModel(Name.parse("b"))),
         ({"registry": "b:8b"}, FromRegistry(Name.parse("b:8b"))),
         (

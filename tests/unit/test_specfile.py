@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from paddock.core.keep_alive import KeepAlive
-from paddock.core.spec import GgufSource
+from paddock.core.spec_sources import FileSpec, GgufSource
 from paddock.edges.specfile import load_spec
 from paddock.edges.specfile.files import MAX_SPEC_BYTES, MAX_TEMPLATE_BYTES
 from spec_texts import EMPTY, HEAD, complaints, load, write
@@ -70,7 +70,7 @@ def test_references_are_filled_in_after_parsing(tmp_path: Path) -> None:
     )
     loaded = load(tmp_path, text, NAME="5", DIR="/a: [b]", FILE="", WORD="x\n  y: z")
     model = loaded.spec.models["5"]
-    assert model.source == GgufSource(gguf="/a: [b]/x.gguf")
+    assert model.source == GgufSource(gguf=FileSpec(path="/a: [b]/x.gguf"))
     assert model.system == "Say x\n  y: z, not ${env:WORD}.\n"
 
 
@@ -120,10 +120,10 @@ def test_relative_paths_lead_from_the_folder_of_the_file(
     loaded = load_spec(Path("models.yaml"), {}, home=Path("/home/alice"))
     sources = [model.source for model in loaded.spec.models.values()]
     assert sources == [
-        GgufSource(gguf=f"{tmp_path}/x/../y.gguf"),
-        GgufSource(gguf="/home/alice/z.gguf"),
-        GgufSource(gguf="/srv/z.gguf"),
-        GgufSource(gguf=f"{tmp_path}/~z"),
+        GgufSource(gguf=FileSpec(path=f"{tmp_path}/x/../y.gguf")),
+        GgufSource(gguf=FileSpec(path="/home/alice/z.gguf")),
+        GgufSource(gguf=FileSpec(path="/srv/z.gguf")),
+        GgufSource(gguf=FileSpec(path=f"{tmp_path}/~z")),
     ]
     assert set(loaded.base_dirs.values()) == {tmp_path}
 

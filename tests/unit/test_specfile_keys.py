@@ -8,7 +8,10 @@ import pytest
 
 from spec_texts import HEAD, complaints, write
 
-FORMS = "{gguf: PATH}, {registry: NAME}, {model: NAME} or {modelfile: PATH}"
+FORMS = (
+    "{gguf: PATH}, {registry: NAME}, {model: NAME}, {modelfile: PATH} "
+    "or {huggingface: ORG/REPO, file: GLOB}"
+)
 LATER = "not supported by this version of paddock; remove it, or use a newer version"
 
 # Each row: the text of models.yaml, and what follows "models.yaml:" in each expected line.
@@ -51,13 +54,38 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ['3:1: modelz: unknown key; did you mean "models"?'],
     ),
     "keys of later versions": (
-        HEAD + "  a:\n    source: {gguf: x, sha256: 00ff}\n    schedule: []\n"
-        "  b: {source: {huggingface: x, file: f}}\nprune: true\n",
+        HEAD + "  a:\n    source: {gguf: x}\n    schedule: []\nresidency: {}\n",
+        [f"5:5: models.a.schedule: {LATER}", f"6:1: residency: {LATER}"],
+    ),
+    "prune": (
+        "version: 1\nmodels: {}\nprune: {max: -1, maxx: 2}\n",
         [
-            f"4:23: models.a.source.sha256: {LATER}",
-            f"5:5: models.a.schedule: {LATER}",
-            f"6:16: models.b.source.huggingface: {LATER}",
-            f"7:1: prune: {LATER}",
+            "3:14: prune.max: must not be negative; write how many models may go at once",
+            '3:18: prune.maxx: unknown key; did you mean "max"?',
+        ],
+    ),
+    "prune of another kind": (
+        'version: 1\nmodels: {}\nprune: "yes"\n',
+        ["3:8: prune: is neither true nor false; write true, false or {max: N}"],
+    ),
+    "files of a model": (
+        HEAD + "  a:\n    source:\n      gguf: {path: x, sha256: 00ff, trusty: name}\n"
+        "      projector: http://a/b\n      adapters: x.gguf\n      draft: 5\n"
+        "      trust: always\n  b: {source: {gguf: x, projector: x}}\n"
+        '  c: {source: {gguf: x, adapters: [z, ""]}}\n'
+        "  d: {source: {gguf: {path: x, trust: name}, trust: name}}\n",
+        [
+            "5:31: models.a.source.gguf.sha256: must be a SHA-256: 64 hexadecimal digits, "
+            "in quotes",
+            '5:37: models.a.source.gguf.trusty: unknown key; did you mean "trust"?',
+            "6:18: models.a.source.projector: must be a path on this host, not an address; "
+            "download the file first",
+            "7:17: models.a.source.adapters: must be a list of files, not text",
+            "8:14: models.a.source.draft: must be text, not the number 5; put it in quotes",
+            "9:14: models.a.source.trust: must be one of verify, name",
+            '10:36: models.b.source.projector: "x" is named by gguf too; name another file',
+            "11:39: models.c.source.adapters[1]: must not be empty; write a value, or remove it",
+            "12:53: models.d.source.trust: trust of the file is given in gguf too; keep one",
         ],
     ),
     "keys that are no defaults": (

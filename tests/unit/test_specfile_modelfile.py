@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from paddock.core.desired import Desired, FromFile, FromModel, FromRegistry, Overrides
+from paddock.core.desired import Desired, File, FromFile, FromModel, FromRegistry, Overrides
 from paddock.core.names import Name
 from paddock.core.resolve import resolve
-from paddock.core.spec import GgufSource, ModelSource, ModelSpec, RegistrySource
+from paddock.core.spec import ModelSpec
+from paddock.core.spec_sources import FileSpec, GgufSource, ModelSource, RegistrySource
 from paddock.edges.specfile.files import MAX_MODELFILE_BYTES
 from paddock.engine.desire import Desire
 from paddock.errors import SpecError
@@ -57,7 +58,7 @@ def test_from_a_path_is_a_file_relative_to_the_modelfile(
 def test_from_what_is_on_disk_is_a_file_before_it_is_a_name(tmp_path: Path) -> None:
     (tmp_path / "smol").symlink_to("nowhere")
     found = loaded(tmp_path, "FROM smol\n", SMOL)
-    assert found.source == GgufSource(gguf=f"{tmp_path}/smol")
+    assert found.source == GgufSource(gguf=FileSpec(path=f"{tmp_path}/smol"))
 
 
 @pytest.mark.parametrize("base", ["smol", "SMOL:latest", "library/smol"])
@@ -127,11 +128,41 @@ def test_a_from_that_cannot_be_used_is_told_with_its_line(
     ]
 
 
+@pytest.mark.parametrize(
+    "bases", ["FROM ./a.gguf\nFROM ./mmproj-a.gguf\n", "FROM ./mmproj-a.gguf\nFROM ./a.gguf\n"]
+)
+def test_the_files_of_a_modelfile_are_those_of_a_source(bases: str, tmp_path: Path) -> None:
+    write(tmp_path, bases + "ADAPTER ./l.gguf\nDRAFT /d.gguf\n", "Modelfile")
+    assert load(tmp_path, DECLARED).spec.models["m"].source == GgufSource(
+        gguf=FileSpec(path=f"{tmp_path}/a.gguf"),
+        projector=FileSpec(path=f"{tmp_path}/mmproj-a.gguf"),
+        adapters=(FileSpec(path=f"{tmp_path}/l.gguf"),),
+        draft=FileSpec(path="/d.gguf"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("FROM ./a.gguf\nFROM ./b.gguf\nFROM ./c.gguf\n", "Modelfile:3: a third FROM is"),
+        ("FROM llama3.2\nADAPTER ./a.gguf\n", "Modelfile:2: a file beside a model, "),
+        ("FROM ./a.gguf\nDRAFT .\n", "Modelfile:2: DRAFT a folder, "),
+        ("FROM ./a.gguf\nADAPTER ./a.safetensors\n", "Modelfile:2: ADAPTER safetensors, "),
+    ],
+)
+def test_files_that_cannot_be_used_are_told_with_their_line(
+    text: str, what: str, tmp_path: Path
+) -> None:
+    write(tmp_path, text, "Modelfile")
+    [complaint] = complaints(write(tmp_path, DECLARED))
+    assert complaint.startswith(f"models.yaml:3:27: models.m.source.modelfile: {what}")
+
+
 def test_every_fault_of_a_modelfile_is_told_at_the_source_that_names_it(tmp_path: Path) -> None:
-    write(tmp_path, "FROM x\nADAPTER a\nPARAMETER tempreature 1\n", "Modelfile")
+    write(tmp_path, "FROM x\nPARSER a\nPARAMETER tempreature 1\n", "Modelfile")
     assert complaints(write(tmp_path, DECLARED + "  bad name: {state: absent}\n")) == [
         (
-            f"models.yaml:3:27: models.m.source.modelfile: Modelfile:2: ADAPTER is {LATER}; "
+            f"models.yaml:3:27: models.m.source.modelfile: Modelfile:2: PARSER is {LATER}; "
             "remove it, or use a newer version"
         ),
         (
@@ -208,7 +239,7 @@ def test_what_a_modelfile_says_is_set_as_if_models_yaml_said_it(tmp_path: Path) 
     )
     found = desired(tmp_path, DECLARED)
     name = Name.parse("m")
-    assert found.models[name].source == FromFile(f"{tmp_path}/x.gguf")
+    assert found.models[name].source == FromFile(File(f"{tmp_path}/x.gguf"))
     assert found == desired(tmp_path, said)
     assert found.models[name].overrides.parameters == {"top_k": 3}
 

@@ -18,6 +18,7 @@ def plan(**changes: Any) -> dict[str, Any]:
         "actions": [],
         "waiting": [],
         "blocked": [],
+        "notes": [],
         "summary": summary | changes.pop("summary", {}),
         **changes,
     }
@@ -150,3 +151,9 @@ def test_a_failure_is_told_line_by_line_or_as_a_document(
 def test_a_table_is_aligned_and_has_no_spaces_at_the_end() -> None:
     assert views.table([("a", "bb", ""), ("ccc", "d", "e")]) == ["a    bb", "ccc  d   e"]
     assert views.table([]) == []
+
+
+def test_a_plan_tells_what_stays_as_it_is_in_a_publish_tree() -> None:
+    note = {"path": "/t/a.gguf", "reason": "PathTaken", "message": "/t/a.gguf is not ours"}
+    lines = views.plan_text(plan(notes=[note]), 1, verbose=False).splitlines()
+    assert lines == ["note: /t/a.gguf is not ours", "No changes. 1 model matches models.yaml."]

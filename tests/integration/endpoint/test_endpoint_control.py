@@ -8,10 +8,13 @@ import os
 import socket
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
 
 from endpoints import CHAT, Served, Wire, fetch, fetch_as, serving, until
+from paddock.core.access import Grant, Policy
+from paddock.core.names import Name
 from paddock.endpoint.listener import listen_on, own_names
 from paddock.endpoint.ports import EndpointLimits
 from paddock.errors import SettingsError
@@ -64,6 +67,22 @@ async def test_a_follower_goes_on_where_it_was(
             served.host.happen("smol")
         wire = await follow(path, query, *filter(None, [header]))
         assert (await record(wire))["id"] == first
+
+
+async def test_a_follower_may_begin_with_what_happens_next(path: Path) -> None:
+    async with serving(path, NOBODY) as served:
+        for _ in range(3):
+            served.host.happen("smol")
+        wire = await follow(path, "?after=now")
+        served.host.happen("smol")
+        assert (await record(wire))["id"] == "4"
+
+
+async def test_how_far_an_action_is_has_a_kind_of_its_own(path: Path) -> None:
+    async with serving(path, NOBODY) as served:
+        wire = await follow(path)
+        served.host.happen("smol", "progress")
+        assert (await record(wire))["event"] == "progress"
 
 
 async def test_an_id_that_is_none_is_refused(path: Path) -> None:
@@ -131,6 +150,50 @@ async def test_a_cycle_is_asked_for_and_not_waited_for(path: Path) -> None:
         assert (await fetch(path, "POST", "/paddock/reconcile?wait=x")).status == 400
         other = await fetch_as(path, "POST", "/paddock/reconcile?wait=0", uid=65534)
         assert (other.status, served.host.cycles) == (403, 1)
+
+
+async def test_only_those_who_may_pause_and_resume_models(path: Path) -> None:
+    async with serving(path, NOBODY) as served:
+        for what in ("pause", "resume"):
+            url, body = f"/paddock/{what}", {"models": ["smol", "other"]}
+            refused = await fetch_as(path, "POST", url, body, uid=65534)
+            assert refused.status == 403
+            assert refused.json["error"].startswith("uid 65534 may not pause or resume models; ")
+            reply = await fetch(path, "POST", url, body)
+            assert (reply.status, reply.json) == (200, {"models": ["smol", "other"]})
+            assert (await fetch(path, "POST", url, {"models": ["unknown"]})).status == 404
+            assert (await fetch(path, "GET", url)).status == 405
+        for wrong in (b"", b"{", {}, [], {"models": "smol"}, {"models": [1]}, {"models": []}):
+            assert (await fetch(path, "POST", "/paddock/pause", wrong)).status == 400
+        assert served.host.switched == [("paused", "smol", "other"), ("resumed", "smol", "other")]
+
+
+async def test_a_model_is_explained_to_those_for_whom_it_exists(path: Path) -> None:
+    async with serving(path, NOBODY) as served:
+        served.host.rules = Policy({Name.parse("secret"): Grant()})
+        for model, status in (("smol", 200), ("secret", 404), ("nobody", 404), ("a b", 400)):
+            query = f"/paddock/explain?model={quote(model)}"
+            found = await fetch_as(path, "GET", query, uid=65534)
+            assert found.status == status, found.body
+        hidden = await fetch_as(path, "GET", "/paddock/explain?model=secret", uid=65534)
+        missing = await fetch_as(path, "GET", "/paddock/explain?model=nobody", uid=65534)
+        assert hidden.json["error"].replace("secret", "nobody") == missing.json["error"]
+        assert (await fetch(path, "GET", "/paddock/explain?model=secret")).status == 200
+        assert (await fetch(path, "GET", "/paddock/explain")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [("", ["1", "2", "3"]), ("&after=2", ["3"]), ("&after=now", []), ("&after=99", ["1", "2", "3"])],
+)
+async def test_events_so_far_come_and_end(path: Path, query: str, ids: list[str]) -> None:
+    async with serving(path, NOBODY) as served:
+        for _ in range(3):
+            served.host.happen("smol")
+        reply = await fetch(path, "GET", f"/paddock/events?follow=0{query}")
+        lines = reply.body.decode().splitlines()
+        assert [row.removeprefix("id: ") for row in lines if row.startswith("id: ")] == ids
+        assert (await fetch(path, "GET", "/paddock/events?follow=2")).status == 400
 
 
 async def test_who_waits_for_a_cycle_is_told_that_paddock_stops(path: Path) -> None:
