@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     def models_path(self) -> Path:
         """The models folder: as set, else Ollama's own defaults for a user and for its service."""
         if self.models_dir is not None:
-            return self.models_dir.expanduser().absolute()
+            return _home(self.models_dir).absolute()
         own = Path.home() / ".ollama" / "models"
         return SERVICE_MODELS if not own.is_dir() and SERVICE_MODELS.is_dir() else own
 
@@ -156,6 +156,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Options, then the environment, then the config file."""
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+
+def _home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # nobody of that name
+        raise SettingsError(f"setting models_dir: {path}: {error}".rstrip(".").lower()) from error
 
 
 def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Settings:

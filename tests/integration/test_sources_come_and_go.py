@@ -1,4 +1,4 @@
-"""Sources that go, come back, are touched, or are not what they are said to be; on a real Ollama."""
+"""Sources that go, come back, are touched, or are not what they are said to be: a real Ollama."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from endpoints import fetch
 from paddock_cli import SMOL, Daemon, User
 from snapshots import store_snapshot
 from stores import links
@@ -55,6 +56,26 @@ def test_a_trusted_digest_is_used_at_once_and_verified_by_the_daemon(user: User)
         daemon.wait_ready()
         assert len(_hashed(daemon)) == 1, "a digest is verified once"
     assert store_snapshot(user.server.models_dir) == before
+
+
+async def test_a_trusted_model_is_served_before_it_is_verified(user: User) -> None:
+    user.declare(_trusting(_sha256(user.gguf)))
+    user.apply()
+    body = {"model": "smol", "prompt": "", "stream": False}
+    with user.daemon():  # verifies once its first cycle is over, for which the request waits
+        answer = await fetch(user.socket, "POST", "/api/generate?wait=30", body)
+    assert answer.status == 200, answer.body
+
+
+async def test_a_file_that_was_just_touched_is_served_at_once(user: User) -> None:
+    user.declare(SMOL)
+    body = {"model": "smol", "prompt": "", "stream": False}
+    with user.daemon(PADDOCK_POLL="30") as daemon:
+        daemon.wait_ready()
+        for second in range(5):
+            os.utime(user.gguf, (1_700_000_002 + second,) * 2)
+            answer = await fetch(user.socket, "POST", "/api/generate", body)
+            assert answer.status == 200, answer.body
 
 
 def test_a_lie_about_a_digest_is_found_out_and_the_model_withdrawn(user: User) -> None:

@@ -16,6 +16,7 @@ from paddock.cli.options import desire_of, is_verbose, settings_of
 from paddock.cli.progress import Display
 from paddock.core.desired import Desired
 from paddock.core.keep_alive import KeepAlive
+from paddock.core.layouts import SETTLED_S
 from paddock.core.model_status import Cycle
 from paddock.core.observed import Memory
 from paddock.core.outcome import Outcome
@@ -25,6 +26,7 @@ from paddock.core.summarize import summarize
 from paddock.edges.lock import Holder, read_holder
 from paddock.edges.store.reader import STATE_DIR
 from paddock.engine.desire import Desire
+from paddock.engine.apply import Report
 from paddock.engine.reconcile import Recall, look, reconcile
 from paddock.engine.world import World, this_process
 from paddock.errors import LockedError, PaddockError, SettingsError
@@ -103,13 +105,25 @@ async def _apply(settings: Settings, desire: Desire, desired: Desired) -> Mappin
             display.note(views.outcome_line(outcome.to_json()))
 
         try:
-            cycle, outcomes = await reconcile(world, desired, Recall(), report, _nobody)
+            cycle, outcomes = await _settled(world, desired, report)
         finally:
             await world.close()
         for out in cycle.desired.found.notes:
             display.note(f"note: {out.sentence}")
     told = [outcome.to_json() for outcome in outcomes]
     return {"outcomes": told, "status": summarize(cycle).to_json()}
+
+
+async def _settled(
+    world: World, desired: Desired, report: Report
+) -> tuple[Cycle, list[Outcome]]:
+    """Reconcile, and once more where a file of a folder was being written until just now."""
+    cycle, outcomes = await reconcile(world, desired, Recall(), report, _nobody)
+    if any(out.reason == "StillWritten" for out in cycle.desired.found.notes):
+        await asyncio.sleep(SETTLED_S)
+        cycle, more = await reconcile(world, desired, Recall(), report, _nobody)
+        outcomes += more
+    return cycle, outcomes
 
 
 def _nobody(_: Cycle) -> None:

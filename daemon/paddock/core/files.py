@@ -196,11 +196,12 @@ def _mismatch(file: File, fact: SourceFile) -> Refused | None:
 
 
 def _twice(files: Sequence[UsableFile]) -> Refused | None:
-    seen: dict[str, UsableFile] = {}
+    seen: dict[tuple[int, int], UsableFile] = {}
     for file in files:
-        first = seen.setdefault(file.source.real_path, file)
+        stat = file.source.stat
+        first = seen.setdefault((stat.device, stat.inode), file)
         if first is not file:
-            what = f'"{file.path}" is the same file as "{first.path}"'
+            what = f'"{shown(file.path)}" is the same file as "{shown(first.path)}"'
             return Refused("SameFile", f"{what}; a model takes each file once")
     return None
 

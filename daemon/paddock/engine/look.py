@@ -46,22 +46,32 @@ def _look(world: World, path: str, files: Sequence[File]) -> SourceFact:
     real_path, stat = found
     claim = claim_of(path) or claim_of(sources.one_link_on(path)) or claim_of(real_path)
     digest, proof = _digest(world, real_path, stat)
-    if digest is None:
-        digest, proof = trusted(files, claim), "claimed"
     facts = facts_of(world, real_path, stat)
+    if digest is None or proof == "claimed":
+        digest, proof = trusted(files, claim), "claimed"
+        _remember_claim(world, stat, digest)
     if isinstance(facts, Unknown):
         return SourceFile(real_path, stat, digest, None, facts, proof, claim)
     return SourceFile(real_path, stat, digest, facts, None, proof, claim)
 
 
 def _digest(world: World, real_path: str, stat: FileStat) -> tuple[Digest | None, Proof]:
-    record = world.state.file(stat) or _carried_over(world, real_path, stat)
+    record = world.state.file(stat) or carried_over(world, real_path, stat)
     if record is None or record.digest is None:
         return None, "hashed"
+    if record.sample is None and not record.verified:
+        return record.digest, "claimed"
     return record.digest, "hashed" if record.verified else "sampled"
 
 
-def _carried_over(world: World, real_path: str, stat: FileStat) -> FileRecord | None:
+def _remember_claim(world: World, stat: FileStat, digest: Digest | None) -> None:
+    """For who asks of this state of the file before it was hashed."""
+    known = world.state.file(stat)
+    if known is not None and digest is not None and known.digest != digest:
+        world.state.remember_file(replace(known, digest=digest, verified=False, sample=None))
+
+
+def carried_over(world: World, real_path: str, stat: FileStat) -> FileRecord | None:
     """What was known of a file that only its times tell from what was hashed."""
     before = world.state.file_before(real_path, stat)
     if before is None or before.digest is None or before.sample is None:

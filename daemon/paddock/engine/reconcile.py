@@ -17,7 +17,6 @@ from paddock.core.check_plan import check_plan
 from paddock.core.desired import Desired
 from paddock.core.digest import digest_of
 from paddock.core.failures import learn, runnable
-from paddock.core.layouts import SETTLED_S
 from paddock.core.model_status import Cycle
 from paddock.core.observed import Memory, Observed
 from paddock.core.outcome import Failure, Outcome
@@ -126,11 +125,7 @@ def _beside(jobs: Jobs | None, cycle: Cycle, actions: tuple[Action, ...]) -> tup
 
 
 async def _second_look(cycle: Cycle) -> bool:
-    """Wait until what is gone counts as gone, where a model shall be withdrawn for it, and until
-    files that were just written in folders of models count as whole."""
-    if any(out.reason == "StillWritten" for out in cycle.desired.found.notes):
-        await asyncio.sleep(SETTLED_S)
-        return True
+    """Wait until what is gone counts as gone, where a model shall be withdrawn for it."""
     times = [] if cycle.plan is None else [b.withdraw_at for b in cycle.plan.blocked]
     due = max((at for at in times if at is not None), default=None)
     if due is None:

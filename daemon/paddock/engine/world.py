@@ -82,11 +82,16 @@ def rules_of(store: Store, roots: tuple[str, ...]) -> Rules:
     return Rules(roots, str(store.root), reader)
 
 
+# What may lie in the state folder and is made by whoever opens the ledger.
+_OURS = frozenset({"id", "lock", "state.db", "state.db-journal", "tmp"})
+
+
 def open_ledger(store: Store) -> State:
     """The ledger of a store, to be written; given to the store's owner."""
     state = State(store.state_dir, writable=True)
     for path in store.state_dir.iterdir():
-        store.give_to_owner(path)
+        if path.name in _OURS:
+            store.give_to_owner(path)
     return state
 
 

@@ -26,6 +26,7 @@ from paddock.core.names import Name
 from paddock.core.observed import FileStat
 from paddock.edges.mounts import is_remote, mounts
 from paddock.edges.state import State
+from paddock.engine.look import carried_over
 from paddock.engine.loop import Loop
 from paddock.engine.world import World
 
@@ -47,6 +48,7 @@ class Link:
     digest: Digest
     hashed: State | None
     is_local: bool
+    world: World | None = None
 
     def check(self) -> Trouble | None:
         """Looks at the file; None: it is the one that was hashed."""
@@ -70,6 +72,26 @@ class Link:
         except TimeoutError:
             return None
 
+    async def is_only_touched(self) -> bool:
+        """Whether a file that is not as it was hashed has other times only, as samples of it tell:
+        nothing waits for the next cycle then."""
+        if self.world is None:
+            return False
+        try:
+            async with asyncio.timeout(SLOW_LOOK_S):
+                return await asyncio.to_thread(self._sample, self.world)
+        except TimeoutError:
+            return False
+
+    def _sample(self, world: World) -> bool:
+        try:
+            real_path = os.path.realpath(self.path, strict=True)
+            stat = _stat(os.stat(real_path))  # noqa: PTH116
+        except OSError:
+            return False
+        record = carried_over(world, real_path, stat)
+        return record is not None and record.digest == self.digest
+
     def _missing(self) -> Trouble:
         return "LinkBroken", f"{self.model}: its file is missing; it is being repaired"
 
@@ -77,19 +99,20 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class Found:
     """A declared model: what the last cycle has against it, and else the links to check.
-    `suspended`: it is served as the store has it."""
+    `suspended`: it is served as the store has it. `stalled`: what a person has to mend first."""
 
     model: DesiredModel
     trouble: Trouble | None
     links: tuple[Link, ...] = ()
     suspended: bool = False
+    stalled: Trouble | None = None
 
     async def check(self) -> Trouble | None:
         """What a look at its files has against it, one after the other."""
         for link in self.links:
             trouble = link.check() if link.is_local else await link.check_slowly()
-            if trouble is not None:
-                return trouble
+            if trouble is not None and not await link.is_only_touched():
+                return self.stalled or trouble
         return None
 
 
@@ -154,7 +177,10 @@ class Readiness:
             what = f"{model.name} is being made: {current.message}"
             return Found(model, (current.reason, what))
         digests = self._files.get(model.name, (status.digest,))
-        return Found(model, None, tuple(self._link(model, digest) for digest in digests))
+        links = tuple(self._link(model, digest) for digest in digests)
+        stalled = condition(status.conditions, "Stalled")
+        told = (stalled.reason, f"{model.name}: {stalled.message}")
+        return Found(model, None, links, stalled=told if stalled.status == "True" else None)
 
     def _link(self, model: DesiredModel, digest: Digest) -> Link:
         path = str(self._world.store.blob_path(digest))
@@ -169,6 +195,7 @@ class Readiness:
             path=path,
             digest=digest,
             hashed=self._world.state if ours else None,
+            world=self._world if ours else None,
             is_local=not any(is_remote(at, self._mounts) for at in paths),
         )
 
