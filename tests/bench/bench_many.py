@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from measured import cpu_ns, rss_bytes
-
+from bench.measured import cpu_ns, rss_bytes
 from gguf_files import STRING, Array, Tensor, gguf_bytes
 from paddock.edges.ollama import client
 from paddock.edges.state import State

@@ -291,3 +291,21 @@ def test_a_tree_of_links_to_the_store_is_not_discovered(user: User) -> None:
     [blob] = links(user.server.models_dir)
     (user.folder / "models/published.gguf").symlink_to(blob)
     assert user.apply().out.startswith("No changes. 1 model matches")
+
+
+def test_prune_removes_nothing_of_a_disk_that_went_away(user: User) -> None:
+    folder, away = user.folder / "models", user.folder / "away"
+    put(folder / "a.gguf", model(1))
+    discover(user, "{path: models}", more="prune: true\n")
+    user.apply()
+    folder.rename(away)
+    user.apply(code=3)
+    assert set(user.server.tags()) == {"a:latest"}
+    assert user.statuses()["a"][1] == "FolderMissing"
+    away.rename(folder)
+    put(folder / "b.gguf", model(2))
+    user.apply()
+    assert set(user.server.tags()) == {"a:latest", "b:latest"}
+    discover(user, "{path: models, exclude: [a.gguf]}", more="prune: true\n")
+    user.apply()
+    assert set(user.server.tags()) == {"b:latest"}

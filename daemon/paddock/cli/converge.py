@@ -25,8 +25,8 @@ from paddock.core.plan_json import plan_to_json
 from paddock.core.summarize import summarize
 from paddock.edges.lock import Holder, read_holder
 from paddock.edges.store.reader import STATE_DIR
-from paddock.engine.desire import Desire
 from paddock.engine.apply import Report
+from paddock.engine.desire import Desire
 from paddock.engine.reconcile import Recall, look, reconcile
 from paddock.engine.world import World, this_process
 from paddock.errors import LockedError, PaddockError, SettingsError
@@ -114,9 +114,7 @@ async def _apply(settings: Settings, desire: Desire, desired: Desired) -> Mappin
     return {"outcomes": told, "status": summarize(cycle).to_json()}
 
 
-async def _settled(
-    world: World, desired: Desired, report: Report
-) -> tuple[Cycle, list[Outcome]]:
+async def _settled(world: World, desired: Desired, report: Report) -> tuple[Cycle, list[Outcome]]:
     """Reconcile, and once more where a file of a folder was being written until just now."""
     cycle, outcomes = await reconcile(world, desired, Recall(), report, _nobody)
     if any(out.reason == "StillWritten" for out in cycle.desired.found.notes):
