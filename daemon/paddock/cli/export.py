@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         head=export_head(**head),
         tail=skipped_lines(found.skipped),
     )
-    views.show(_document(found, head), text.removesuffix("\n"), options.output)
+    views.show(_document(found, head), text.removesuffix("\n"), options.output, is_file=True)
     return 0
 
 

@@ -47,7 +47,7 @@ def scan(options: argparse.Namespace) -> int:
     found = _scanned(looks, os.path.realpath(settings_of(options).models_path))
     document = _document(found, as_discover=options.discover)
     text = _discover_text(document) if options.discover else _models_text(document)
-    views.show(document, text.removesuffix("\n"), options.output)
+    views.show(document, text.removesuffix("\n"), options.output, is_file=True)
     return 0
 
 

@@ -16,8 +16,9 @@ Document = Mapping[str, Any]
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def show(document: Document, text: str, output: str) -> None:
-    """Print a result, in the form asked for."""
+def show(document: Document, text: str, output: str, *, is_file: bool = False) -> None:
+    """Print a result, in the form asked for. A text that is to be a file has its own ways to write
+    what a terminal would obey, and is printed as it is."""
     match output:
         case "json":
             print(json.dumps(document, indent=2, ensure_ascii=False))
@@ -26,7 +27,7 @@ def show(document: Document, text: str, output: str) -> None:
 
             print(yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True), end="")
         case _:
-            print(plain(text))
+            print(text if is_file else plain(text))
     sys.stdout.flush()
 
 
@@ -142,8 +143,12 @@ def status_text(status: Document) -> str:
         f"{status['file']} (generation {status['generation']}): {host['message']}",
         said["OllamaReachable"],
     ]
+    if "LedgerIntact" in said:
+        lines.append(f"ledger: {said['LedgerIntact']}")
     if "Published" in said:
         lines.append(f"published: {said['Published']}")
+    if "Watched" in said:
+        lines.append(f"not watched: {said['Watched']}")
     return "\n".join(lines)
 
 
