@@ -41,7 +41,7 @@ def test_a_pull_keeps_no_other_model_waiting(user: User, pulling: str) -> None:
         daemon.wait(link.exists, "a deleted link is mended")
         user.server.generate("smol", keep_alive="5m")
         daemon.wait(lambda: _is_pinned(user), "a lost pin is asserted again")
-        assert _ready(daemon.status()) == {"smol"}
+        daemon.wait(lambda: _ready(daemon.status()) == {"smol"}, "smol is as declared")
         assert _partials(user), "and all the while the pull goes on"
 
 
