@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -182,9 +183,10 @@ def _wait_for_lock(user: User) -> None:
 
 def test_an_interrupted_apply_ends_with_130_and_the_next_goes_on(user: User) -> None:
     user.declare(SMOL)
+    os.utime(user.gguf)  # a file that has just changed is hashed two seconds later
     process = _start(user, "apply")
     _wait_for_lock(user)
-    time.sleep(0.3)  # into its work, which takes seconds
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _out, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
