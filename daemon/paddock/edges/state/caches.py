@@ -20,6 +20,7 @@ from typing import Any
 from paddock.core.digest import Digest
 from paddock.core.gguf import Facts
 from paddock.core.observed import FileStat, ProbeAnswer, SmallLayer
+from paddock.core.unknown import Unknown
 from paddock.edges.state.database import Database
 from paddock.errors import InvalidGguf
 
@@ -40,8 +41,8 @@ class FileRecord:
 class Caches(Database):
     """The caches of one store. Read-only, they are for the life of this process."""
 
-    def __init__(self, folder: Path, *, writable: bool):
-        super().__init__(folder, writable=writable)
+    def __init__(self, folder: Path, *, writable: bool, damage: Unknown | None = None):
+        super().__init__(folder, writable=writable, damage=damage)
         self._files: dict[tuple[int, int], FileRecord] = {}
         self._paths: dict[str, FileRecord] = {}
         self._probes: dict[Digest, ProbeAnswer] = {}

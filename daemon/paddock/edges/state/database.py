@@ -1,27 +1,31 @@
 """The file behind the ledger and the caches: `<models>/.paddock/state.db`, an SQLite file beside
 the store that it describes, so that it moves with the volume.
 
-Owns opening, the format and its migrations, and one statement at a time. One writer, by the lock in
-`edges/lock.py`. Opened read-only it writes nothing at all: a file of an older format is migrated in
-memory.
+Owns opening, the format and its migrations, setting a damaged file aside, and one statement at a
+time. One writer, by the lock in `edges/lock.py`. Opened read-only it writes nothing at all: a file
+of an older format is migrated in memory, and one that is missing or damaged is a new one there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from paddock.core.unknown import Unknown
 from paddock.errors import (
     InvalidDigest,
     InvalidManifest,
     InvalidName,
     Retry,
     StoreError,
+    store_error,
     words,
 )
 
@@ -50,7 +54,13 @@ CREATE TABLE published (path TEXT PRIMARY KEY, target TEXT NOT NULL, name TEXT N
 CREATE TABLE withdrawn (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE paused (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """,
+    """
+ALTER TABLE owned ADD COLUMN rebuilt INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE rebuild (pending INTEGER PRIMARY KEY);
+""",
 )
+# A new file has to learn from the manifests what a lost one held: until then this row stands.
+_NEW = "INSERT INTO rebuild VALUES (1);"
 _VERSION = len(_MIGRATIONS)
 _HINTS = {
     sqlite3.SQLITE_FULL: ("NoSpace", "free some space"),
@@ -70,12 +80,15 @@ _IMPOSSIBLE = (
 
 
 class Database:
-    """The file of one store. `None` behind it: read only, and there is none."""
+    """The file of one store. `damage` says why it could not be read, or that one was set aside; to
+    be read only, what is there then is not looked at."""
 
-    def __init__(self, folder: Path, *, writable: bool):
+    def __init__(self, folder: Path, *, writable: bool, damage: Unknown | None = None):
         self._path = folder / "state.db"
-        self._db = _open(self._path, writable=writable)
+        self._in_memory = not writable and (damage is not None or not _is_there(self._path))
+        self._db = _new_in_memory() if self._in_memory else _open(self._path, writable=writable)
         self._writable = writable
+        self.damage = damage
         # Looks and writes run in threads, which outlive a cancelled cycle: SQLite crashes the
         # process when its file is closed under a statement that still runs.
         self._lock = threading.Lock()
@@ -85,22 +98,36 @@ class Database:
         """Close the file, once a statement under way has ended."""
         with self._lock:
             self._closed = True
-            if self._db is not None:
-                self._db.close()
+            self._db.close()
 
     def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
         """Every row of a table. Raises StoreError."""
-        if self._db is None:
-            return iter(())
         with self.explained(), self._opened():
             return iter(self._db.execute(f"SELECT * FROM {table}").fetchall())  # noqa: S608
 
+    def changes(self) -> tuple[object, ...]:
+        """What differs once anything in the file was changed, by us or by others. Raises
+        StoreError."""
+        with self.explained(), self._opened():
+            by_others = self._db.execute("PRAGMA data_version").fetchone()
+            return self._in_memory, self._db.total_changes, by_others
+
     def write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out a statement for each row, all or none. Raises StoreError."""
-        if self._db is None or not self._writable:
+        if not self._writable:
             return
         with self.explained(), self._opened(), self._db:
             self._db.executemany(statement, rows)
+
+    def learn(self, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> None:
+        """Carry out statements, all or none; in memory alone where nothing may be written. Raises
+        StoreError."""
+        with self.explained(), self._opened():
+            if not self._writable and not self._in_memory:
+                self._db, self._in_memory = _in_memory(self._db), True
+            with self._db:
+                for statement, rows in statements:
+                    self._db.executemany(statement, rows)
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
         """An error of SQLite, or a row that cannot be, becomes a StoreError."""
@@ -114,12 +141,30 @@ class Database:
             yield
 
 
-def _open(path: Path, *, writable: bool) -> sqlite3.Connection | None:
+def set_aside(folder: Path, at: datetime) -> Path:
+    """Give a damaged file another name, which it keeps; gives that name. Raises StoreError."""
+    old = folder / "state.db"
+    stem = f"state.db.corrupt-{at:%Y%m%dT%H%M%SZ}"
+    names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+    new = next(folder / name for name in names if not (folder / name).exists())
+    try:
+        # What SQLite left half done belongs to the old file: it would be done to the new one.
+        for more in ("-journal", "-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                old.with_name(old.name + more).rename(new.with_name(new.name + more))
+    except OSError as error:
+        raise store_error(old, error) from error
+    return new
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_symlink() or path.exists()
+
+
+def _open(path: Path, *, writable: bool) -> sqlite3.Connection:
     if path.is_symlink():  # as root we would write, and give away, what it leads to
         what = f"{path} is a link, and must be a file of its own; move it away"
         raise StoreError(what, reason="StoreBroken", retry=Retry.STALLED)
-    if not writable and not path.exists():
-        return None
     with _explained(path):
         mode = "rwc" if writable else "ro"
         db = _connect(f"file:{quote(str(path))}?mode={mode}")
@@ -139,6 +184,12 @@ def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=10, check_same_thread=False)
 
 
+def _new_in_memory() -> sqlite3.Connection:
+    db = _connect("file::memory:")
+    _migrate(db, 0)
+    return db
+
+
 def _in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
     memory = _connect("file::memory:")
     with contextlib.closing(db):
@@ -148,7 +199,7 @@ def _in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
 
 def _migrate(db: sqlite3.Connection, version: int) -> None:
     if version < _VERSION:
-        steps = "".join(_MIGRATIONS[version:])
+        steps = "".join(_MIGRATIONS[version:]) + ("" if version else _NEW)
         db.executescript(f"BEGIN; {steps} PRAGMA user_version = {_VERSION}; COMMIT;")
 
 
@@ -167,5 +218,6 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, error: Exception) -> StoreError:
-    what, hint = f"{path} is damaged ({words(error)})", "models stay, and paddock adopt claims"
-    return StoreError(f"{what}; move it away: {hint}", reason="LedgerCorrupt", retry=Retry.STALLED)
+    what = f"{path} is damaged ({words(error)})"
+    hint = "models stay; the next start of paddock run or apply sets it aside and makes a new one"
+    return StoreError(f"{what}; {hint}", reason="LedgerCorrupt", retry=Retry.STALLED)

@@ -1,7 +1,7 @@
 """The ledger: what is ours, and what people told us to remember.
 
-Losing it loses no model: only the right to change and remove. Every claim is recorded before the
-first byte of what it claims is written.
+Losing it loses no model: only the right to prune. What manifests say by their marks is learnt from
+them (`rebuild`). Every claim is recorded before the first byte of what it claims is written.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from pathlib import Path
 from paddock.core.digest import Digest, parse_digest
 from paddock.core.manifest import Manifest, parse_manifest
 from paddock.core.names import Name
-from paddock.core.observed import Ledger, Owned, Pulled
+from paddock.core.observed import Ledger, ManifestFile, Owned, Pulled
+from paddock.core.ownership import marked
 from paddock.core.tree_facts import Published, Thing
+from paddock.core.unknown import Unknown
 from paddock.edges.state.caches import Caches
 from paddock.errors import StoreError, store_error, words
 
@@ -26,31 +28,56 @@ _ID = re.compile(rb"[0-9a-f]{32}")
 class State(Caches):
     """The ledger and the caches of one store."""
 
-    def __init__(self, folder: Path, *, writable: bool):
-        super().__init__(folder, writable=writable)
+    def __init__(self, folder: Path, *, writable: bool, damage: Unknown | None = None):
+        super().__init__(folder, writable=writable, damage=damage)
         self._id_path = folder / "id"
+        self._last: tuple[object, Ledger] | None = None
         if writable and self._store_id() is None:
             self._write_id()
 
     def ledger(self) -> Ledger:
-        """All that is ours."""
+        """All that is ours; the same object for as long as nothing of it changes."""
         with self.explained():
-            return Ledger(
-                store_id=self._store_id(),
-                owned={Name.parse_api(n): Owned(g) for n, g in self.rows("owned")},
-                pulled={Name.parse_api(r): _pulled(d, m) for r, d, m in self.rows("pulled")},
-                scratch=frozenset(Name.parse_api(n) for (n,) in self.rows("scratch")),
-                blobs={parse_digest(d): Name.parse_api(n) for d, n in self.rows("blobs")},
-                runners={parse_digest(m): parse_digest(g) for m, g in self.rows("runners")},
-                withdrawn=frozenset(Name.parse_api(n) for (n,) in self.rows("withdrawn")),
-                paused=frozenset(Name.parse_api(n) for (n,) in self.rows("paused")),
-                published={
-                    path: Published(Thing.parse(thing), Name.parse_api(name))
-                    for path, thing, name in self.rows("published")
-                },
-                discovered={(f, p): Name.parse_api(n) for f, p, n in self.rows("discovered")},
-                folders=dict(self.rows("folders")),
-            )
+            state = self._store_id(), self.damage, self.changes()
+            if self._last is None or self._last[0] != state:
+                self._last = state, self._ledger()
+            return self._last[1]
+
+    def _ledger(self) -> Ledger:
+        return Ledger(
+            store_id=self._store_id(),
+            owned={Name.parse_api(n): Owned(g, bool(r)) for n, g, r in self.rows("owned")},
+            pulled={Name.parse_api(r): _pulled(d, m) for r, d, m in self.rows("pulled")},
+            scratch=frozenset(Name.parse_api(n) for (n,) in self.rows("scratch")),
+            blobs={parse_digest(d): Name.parse_api(n) for d, n in self.rows("blobs")},
+            runners={parse_digest(m): parse_digest(g) for m, g in self.rows("runners")},
+            withdrawn=frozenset(Name.parse_api(n) for (n,) in self.rows("withdrawn")),
+            paused=frozenset(Name.parse_api(n) for (n,) in self.rows("paused")),
+            published={
+                path: Published(Thing.parse(thing), Name.parse_api(name))
+                for path, thing, name in self.rows("published")
+            },
+            discovered={(f, p): Name.parse_api(n) for f, p, n in self.rows("discovered")},
+            folders=dict(self.rows("folders")),
+            damage=self.damage,
+        )
+
+    def rebuild(self, manifests: Mapping[Name, ManifestFile]) -> list[Name]:
+        """Learn from the manifests what a lost ledger held, once for each new file; gives the names
+        that bear our marks. Opened read-only it is learnt for the life of this process."""
+        if next(self.rows("rebuild"), None) is None:
+            return []
+        found = marked(manifests, self._store_id())
+        owned = [(name.full, manifest.generation) for name, manifest in found.items()]
+        blobs = [(d, name.full) for name, m in found.items() for d in sorted(m.digests)]
+        self.learn(
+            [
+                ("INSERT OR IGNORE INTO owned VALUES (?,?,1)", owned),
+                ("INSERT OR IGNORE INTO blobs VALUES (?,?)", blobs),
+                ("DELETE FROM rebuild WHERE pending = ?", [(1,)]),
+            ]
+        )
+        return list(found)
 
     def _store_id(self) -> str | None:
         """The store's id; None where there is none that could be one. Raises StoreError."""
@@ -77,8 +104,16 @@ class State(Caches):
     def claim(self, names: Iterable[Name]) -> None:
         """Record names as ours, before the first byte of them is written."""
         rows = [(name.full,) for name in names]
-        self.write("INSERT OR IGNORE INTO owned VALUES (?, 0)", rows)
+        self.write("INSERT OR IGNORE INTO owned (name, generation) VALUES (?, 0)", rows)
         self.write("DELETE FROM withdrawn WHERE name = ?", rows)
+
+    def adopt(self, names: Iterable[Name]) -> None:
+        """Record names as ours to remove as well: somebody said so, or they are about to be made
+        where there is nothing."""
+        claimed = list(names)
+        self.claim(claimed)
+        rows = [(name.full,) for name in claimed]
+        self.write("UPDATE owned SET rebuilt = 0 WHERE name = ?", rows)
 
     def disclaim(self, name: Name) -> None:
         """Forget a name that is gone."""
@@ -150,3 +185,19 @@ class State(Caches):
 
 def _pulled(digest: str, manifest: bytes) -> Pulled:
     return Pulled(parse_digest(digest), parse_manifest(manifest))
+
+
+def read_state(folder: Path) -> State:
+    """The ledger and the caches to be read only; where they are damaged, without them. Raises
+    StoreError."""
+    state: State | None = None
+    try:
+        state = State(folder, writable=False)
+        state.ledger()
+    except StoreError as error:
+        if state is not None:
+            state.close()
+        if error.reason != "LedgerCorrupt":
+            raise
+        return State(folder, writable=False, damage=Unknown(error.reason, error.message))
+    return state
