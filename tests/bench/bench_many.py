@@ -10,6 +10,7 @@ converged, and that nothing was done again.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import statistics
@@ -24,12 +25,14 @@ from unittest import mock
 
 from bench.measured import cpu_ns, rss_bytes
 from gguf_files import STRING, Array, Tensor, gguf_bytes
+from paddock.core.events import EventLog
 from paddock.edges.ollama import client
 from paddock.edges.state import State
 from paddock.edges.store import Store
 from paddock.engine import loop as loops
 from paddock.engine import observe as observing
 from paddock.engine import reconcile as reconciling
+from paddock.engine import work
 from paddock.engine.desire import Desire
 from paddock.engine.loop import Finished, Loop
 from paddock.engine.world import World, this_process
@@ -40,6 +43,7 @@ COUNTS = [int(n) for n in os.environ.get("PADDOCK_BENCH_MODELS", "100,1000,10000
 CYCLES = int(os.environ.get("PADDOCK_BENCH_ROUNDS", "9"))
 IDLE_S = float(os.environ.get("PADDOCK_BENCH_IDLE_S", "20"))
 DERIVED_EACH = 50
+MOST_APPLIED = 200  # larger stores are prepared: then `apply` has nothing to do
 MS = 1e6
 WIDTH = 36
 
@@ -57,9 +61,8 @@ PARTS: tuple[tuple[str, Any, str], ...] = (
     ("check of the plan", reconciling, "check_plan"),
     ("store and memory", reconciling, "store_matches"),
     ("store and memory", reconciling, "remembered"),
-    ("summaries", loops, "summarize"),
-    ("dates of conditions", loops, "date_transitions"),
-    ("events", loops.EventLog, "add_changes"),
+    ("status", loops, "retold"),
+    ("events", EventLog, "add_changes"),
 )
 WHOLE, REST = "a cycle with nothing to do", "HTTP, JSON, the event loop"
 
@@ -116,12 +119,14 @@ def _measure(start_ollama: StartOllama, tmp_path: Path, count: int) -> Figures:
     server, figures = start_ollama(), Figures()
     try:
         many = Many(tmp_path / f"many{count}", server, count=count)
+        if count > MOST_APPLIED:
+            _prepare(many)
         first = _run(many, "apply", "--timeout", "20m")
         figures.parts_ns = _cycles(many)
         figures.told |= {
             "Ollama's /api/tags": f"{_median_s(server.tags) * 1e3:.1f} ms",
-            "first apply, a model": f"{first.cpu_s / count * 1e3:.2f} ms",
-            "first apply, clock": f"{first.wall_s:.1f} s",
+            "apply, CPU": f"{first.cpu_s:.1f} s",
+            "apply, clock": f"{first.wall_s:.1f} s",
         }
         plan = min((_run(many, "plan") for _ in range(3)), key=lambda cost: cost.cpu_s)
         figures.told["paddock plan, CPU"] = f"{plan.cpu_s:.2f} s"
@@ -133,10 +138,33 @@ def _measure(start_ollama: StartOllama, tmp_path: Path, count: int) -> Figures:
     return figures
 
 
+def _prepare(many: Many) -> None:
+    """Makes the store without a sync of each file, and without asking Ollama whether it can show
+    each model: for that it reads every manifest."""
+    asyncio.run(_converge(many))
+
+
+async def _converge(many: Many) -> None:
+    holder = this_process("now", str(many.file), None)
+    world = World.to_write(many.server.url, many.server.models_dir, holder)
+    world.state._db.execute("PRAGMA synchronous=OFF")
+    asked = mock.AsyncMock(return_value=True)
+    try:
+        with (
+            mock.patch("os.fsync"),
+            mock.patch.object(work, "_show", asked),
+            mock.patch.object(client.Ollama, "has_blob", asked),
+        ):
+            wish = Desire(many.file, os.environ)()
+            await reconciling.reconcile(
+                world, wish, reconciling.Recall(), lambda _: None, lambda _: None
+            )
+    finally:
+        await world.close()
+
+
 def _cycles(many: Many) -> Mapping[str, float]:
     """A loop in this process, with everything in place: the median of each part of its cycles."""
-    import asyncio
-
     return asyncio.run(_cycle_often(many))
 
 
