@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from paddock.core.conditions import Condition, Status
 
 HOST = ("Ready", "Reconciling", "Stalled", "OllamaReachable")
+# The host's own, while there is something to tell.
+AT_TIMES = frozenset({"Published", "Watched", "LedgerIntact"})
 PRESENT = (
     "Ready",
     "Reconciling",
@@ -27,7 +29,8 @@ _REASON = re.compile(r"[A-Z][A-Za-z0-9]*")
 
 def lint(status: Status, now: datetime) -> list[str]:
     """The conventions that a status breaks, one line each."""
-    found = [f"host: {problem}" for problem in _all(status.conditions, now, [HOST])]
+    usual = tuple(found for found in status.conditions if found.type not in AT_TIMES)
+    found = [f"host: {problem}" for problem in _all(usual, now, [HOST])]
     for model in status.models:
         problems = _all(model.conditions, now, [PRESENT, ABSENT, *map(_alone, (PRESENT, ABSENT))])
         found += [f"{model.name}: {problem}" for problem in problems]

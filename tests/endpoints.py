@@ -48,6 +48,7 @@ class ScriptedHost:
     is_healthy: bool = True
     admitted: list[str] = field(default_factory=list)
     cycles: int = 0
+    prunes: int = 0
     switched: list[tuple[str, ...]] = field(default_factory=list)
     rules: Policy = field(default_factory=Policy)
     log: list[dict[str, Any]] = field(default_factory=list)
@@ -68,13 +69,14 @@ class ScriptedHost:
         return self.is_ready, "" if self.is_ready else "the first cycle is not done"
 
     async def reconcile(self, *, prune: bool = False) -> Mapping[str, Any]:
-        self.cycles += 1
+        self.wake(prune=prune)
         if self.reconciling is not None:
             await self.reconciling.wait()
         return {"outcomes": [], "status": self.status()}
 
     def wake(self, *, prune: bool = False) -> None:
         self.cycles += 1
+        self.prunes += prune
 
     def happen(self, model: str | None, result: str = "True") -> None:
         """Lets an event happen."""

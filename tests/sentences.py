@@ -135,6 +135,11 @@ def _adopted(world: World, said: re.Match[str]) -> None:
     world.ledger = replace(world.ledger, owned=owned)
 
 
+@_event(r"the ledger was lost(?P<id> and the id with it)?")
+def _ledger_lost(world: World, said: re.Match[str]) -> None:
+    world.lose_ledger(*(["0" * 32] if said["id"] else []))
+
+
 @_event(r"paddock was told to pause (?P<name>\S+)")
 def _told_to_pause(world: World, said: re.Match[str]) -> None:
     world.ledger = replace(world.ledger, paused=world.ledger.paused | {Name.parse(said["name"])})

@@ -59,6 +59,7 @@ from paddock.core.observed import (
     Tag,
     Unknown,
 )
+from paddock.core.ownership import marked
 from paddock.core.plan import (
     Action,
     DownloadFile,
@@ -480,7 +481,7 @@ class World:
         if file is None or file.stat != action.stat:
             raise RefusedError("SourceChanging")
         assert self.trusting or gguf(file.content) == action.digest
-        owned = {**self.ledger.owned, action.name: Owned(action.generation)}
+        owned = {**self.ledger.owned, action.name: self._owned(action)}
         self._claimed(action.name)
         self._note(owned=owned, blobs={action.digest: action.name, **self.ledger.blobs})
         self.headers[action.digest] = facts_of(file.content, **file.header)
@@ -502,9 +503,22 @@ class World:
         runners = dict(self.ledger.runners)
         if action.model_digest is not None:
             runners[action.digest] = action.model_digest
-        owned = {**self.ledger.owned, action.name: Owned(action.generation)}
+        owned = {**self.ledger.owned, action.name: self._owned(action)}
         self._claimed(action.name)
         self._note(owned=owned, runners=runners)
+
+    def _owned(self, action: MakeLink | WriteManifest) -> Owned:
+        """What is made where there was nothing is ours without a doubt."""
+        is_new = isinstance(action, WriteManifest) and action.replaces is None
+        known = Owned() if is_new else self.ledger.owned.get(action.name, Owned())
+        return replace(known, generation=action.generation)
+
+    def lose_ledger(self, store_id: str = STORE_ID) -> None:
+        """The ledger is lost, and learnt anew from the manifests; with another id from none."""
+        found = marked(self.observe(desire({})).manifests, store_id)  # type: ignore[arg-type]
+        owned = {name: Owned(manifest.generation, rebuilt=True) for name, manifest in found.items()}
+        blobs = {digest: name for name, m in found.items() for digest in m.digests}
+        self.ledger = Ledger(store_id=store_id, owned=owned, blobs=blobs)
 
     def _claimed(self, name: Name) -> None:
         self._note(withdrawn=self.ledger.withdrawn - {name})

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from paddock.edges.accounts import user_id
+from paddock.edges.ollama.presence import follow_presence
 from paddock.endpoint.listener import listen_on, own_names
 from paddock.endpoint.ports import EndpointLimits
 from paddock.endpoint.server import Endpoint
@@ -25,7 +26,16 @@ from paddock.endpoint.socket import claim_socket, default_socket_path
 from paddock.engine.desire import Desire
 from paddock.engine.folders import folders_to_watch
 from paddock.engine.loop import Loop
-from paddock.engine.triggers import comes_or_goes, spec_folders, watch
+from paddock.engine.triggers import (
+    Bell,
+    Tell,
+    Watch,
+    Watched,
+    comes_or_goes,
+    watched_blobs,
+    watched_files,
+    watched_trees,
+)
 from paddock.engine.world import World, this_process
 from paddock.errors import SettingsError
 from paddock.host.daemon import Daemon
@@ -35,6 +45,7 @@ from paddock.settings import Settings
 log = structlog.get_logger()
 
 STORE_LOOK_S = 2.0
+OUR_GAP_S = 0.2
 SPARE_FILES = 512  # beside a connection to us and one to Ollama for each client
 
 
@@ -126,24 +137,47 @@ async def _serve(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_watch(loop, desire, world, stop))
         reconciling = tasks.create_task(loop.run(stop))
+        following = tasks.create_task(
+            follow_presence(world.ollama.url, loop.wake.set, loop.ollama_restarted)
+        )
         await stop.wait()
         # A hash or a load under way is given up; it is done again at the next start.
         reconciling.cancel()
+        following.cancel()
 
 
 async def _watch(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) -> None:
-    """Watch what the file is made of, the store, and folders of models."""
+    """Watch what the file is made of, the sources, the store, and folders of models."""
+    store, wake = (world.store.blobs_dir, world.store.manifests_dir), loop.wake
 
-    def folders() -> set[Path]:
-        return {*spec_folders(desire.files), world.store.blobs_dir, world.store.manifests_dir}
+    def files() -> Watched:
+        places = (*store, *folders_to_watch(loop.desired))
+        return watched_files((*desire.files, *_sources(loop)), places)
 
-    def discovered() -> set[Path]:
-        return folders_to_watch(loop.desired)
+    def trees() -> Watched:
+        return watched_trees(folders_to_watch(loop.desired))
 
+    def tell(what: str) -> Tell:
+        return lambda paths: loop.not_watched(what, paths)
+
+    # Apart, so that a tree too large to watch does not take the others with it into polling, and
+    # so that what we write to the store ourselves makes nobody wait for an edit to be seen.
+    ours = Bell(wake, most_gap_s=OUR_GAP_S)
+    watches = (
+        Watch(files, Bell(wake), tell("files")),
+        Watch(lambda: watched_blobs(store[0]), ours, tell("blobs")),
+        Watch(lambda: watched_trees(store[1:]), ours, tell("manifests")),
+        Watch(trees, Bell(wake), tell("discover"), comes_or_goes),
+    )
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(watch(folders, loop.wake, stop))
-        # Apart, so that a tree too large to watch does not take the others with it into polling.
-        tasks.create_task(watch(discovered, loop.wake, stop, matters=comes_or_goes))
+        for one in watches:
+            tasks.create_task(one.run(stop))
+
+
+def _sources(loop: Loop) -> list[Path]:
+    """The files that models are made of, but those in folders of models: they are watched there."""
+    desired = loop.cycle.desired
+    return [Path(path) for path in desired.files if path not in desired.found.files]
 
 
 @asynccontextmanager

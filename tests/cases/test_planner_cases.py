@@ -49,7 +49,9 @@ def test_the_plan_is_as_the_case_says(path: Path) -> None:
     world = World()
     for sentence in case.get("given", []):
         tell(world, sentence)
-    desired = desire(case["models"], **{key: case[key] for key in ("prune", "publish") if key in case})
+    desired = desire(
+        case["models"], **{key: case[key] for key in ("prune", "publish") if key in case}
+    )
     plan = world.plan(desired)
     assert told(plan) == {
         "plan": case.get("plan", []),

@@ -9,17 +9,22 @@ from typing import Any
 
 import pytest
 
+from paddock.cli.events import line
+from paddock.cli.explain import text as explained
 from paddock.cli.views import applied_text, outcome_line, plan_text, status_text
 from paddock.core.conditions import date_transitions
+from paddock.core.events import EventLog
+from paddock.core.explain import Told, explain
 from paddock.core.failures import learn
 from paddock.core.model_status import Cycle
 from paddock.core.names import Name
 from paddock.core.observed import Unknown
-from paddock.core.outcome import Outcome
+from paddock.core.outcome import Failure, Outcome
+from paddock.core.plan import Subject
 from paddock.core.plan_json import plan_to_json
 from paddock.core.summarize import summarize
 from paddock.errors import Retry
-from worlds import NOW, World, desire
+from worlds import NOW, World, desire, gguf
 
 Golden = Callable[[str, str], None]
 
@@ -123,3 +128,47 @@ def test_the_status_with_an_invalid_file(world: World, golden: Golden) -> None:
     wrong = Unknown("SpecInvalid", 'models.yaml:3:5: models: unknown key; did you mean "source"?')
     cycle = replace(_cycle(world, models), spec_trouble=wrong)
     golden("status-invalid-file.txt", status_text(summarize(cycle).to_json()))
+
+
+def test_a_model_explained(world: World, golden: Golden) -> None:
+    """Its link is gone, and to mend it has failed twice."""
+    said = {"system": "Answer in one sentence.", "parameters": {"num_ctx": 4096}}
+    models = {"smollm2": MODELS["smollm2"] | said}
+    world.converge(desire(models))
+    del world.blobs[gguf("S")]
+    plan = world.plan(desire(models))
+    failures: dict[Subject, Failure] = {}
+    for _ in range(2):
+        failed = Outcome(plan.actions[0], "failed", 0.1, "StoreReadOnly", "cannot write blobs")
+        failures = learn(failures, plan, [failed], NOW, 1.0)
+    log = EventLog()
+    log.add_outcome(failed, NOW)
+    cycle = _cycle(world, models, failures=failures)
+    told = Told(None, [event.to_json() for event in log.after(0)], "/etc/paddock/models.yaml:4")
+    golden("explain.txt", explained(explain(Name.parse("smollm2"), cycle, told)))
+
+
+def test_a_model_explained_that_is_left_alone_by_no_daemon(world: World, golden: Golden) -> None:
+    models = {"smollm2": MODELS["smollm2"] | {"suspend": True}}
+    world.converge(desire({"smollm2": MODELS["smollm2"]}))
+    cycle = _cycle(world, models)
+    golden("explain-suspended.txt", explained(explain(Name.parse("smollm2"), cycle, Told())))
+
+
+def test_a_plan_and_a_status_with_a_model_that_is_left_alone(world: World, golden: Golden) -> None:
+    models = {"smollm2": MODELS["smollm2"], "mine": MODELS["mine"] | {"suspend": True}}
+    world.converge(desire(models))
+    golden("plan-suspended.txt", _plan(world, models))
+    golden("status-suspended.txt", status_text(summarize(_cycle(world, models)).to_json()))
+
+
+def test_the_events_of_a_model_that_is_made(world: World, golden: Golden) -> None:
+    models = {"smollm2": MODELS["smollm2"]}
+    log, before = EventLog(), summarize(Cycle(desire(models), NOW))
+    for _ in range(3):
+        plan = world.plan(desire(models))
+        world.apply(plan)
+        for action in plan.actions:
+            log.add_outcome(Outcome(action, "done", 0.1), NOW)
+    log.add_changes(before, summarize(_cycle(world, models)), NOW)
+    golden("events.txt", "\n".join(line(event.to_json()) for event in log.after(0)))

@@ -133,30 +133,52 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "garbage": _garbage,
     "cut short": _cut,
     "another database": _another_database,
-    "a name that climbs": _execute("INSERT INTO owned VALUES ('../../../etc/passwd', 0)"),
+    "a name that climbs": _execute("INSERT INTO owned VALUES ('../../../etc/passwd', 0, 0)"),
     "a digest that climbs": _execute("INSERT INTO blobs VALUES ('sha256:../../x', 'h/n/m:t')"),
     "a manifest that is none": _execute("INSERT INTO pulled VALUES ('h/n/m:t', 'x', x'00')"),
     "an answer that is none": _execute("INSERT INTO probes VALUES ('sha256:0', '[]')"),
-    "a folder": _folder,
 }
 
 
 @pytest.mark.parametrize("case", DAMAGES)
-def test_a_damaged_ledger_is_told_in_one_line_and_left_as_it_is(owner: User, case: str) -> None:
+def test_a_damaged_ledger_is_set_aside_and_told(owner: User, case: str) -> None:
+    """What test_lost_ledger.py says of a new one holds then."""
     DAMAGES[case](_state(owner))
     before = _everything(owner)
+    damaged = (_state(owner) / "state.db").read_bytes()
     store = store_snapshot(owner.server.models_dir)
-    for command in ("plan", "apply"):
-        result = owner.paddock(command)
-        said = result.err + result.out
-        assert "Traceback" not in said
-        assert result.code in {0, 1, 3}, result
-        assert str(_state(owner) / "state.db") in said, result
-        assert "LedgerCorrupt" in said or "is damaged" in said or "cannot use" in said, result
-    without_lock = {path: text for path, text in _everything(owner).items() if "/lock" not in path}
-    assert without_lock == {path: text for path, text in before.items() if "/lock" not in path}
-    assert store_snapshot(owner.server.models_dir) == store
+    plan = owner.paddock("plan")
+    assert plan.code == 0, plan
+    assert f"note: {_state(owner)}/state.db is damaged (" in plan.out
+    assert _everything(owner) == before, "a plan writes nothing"
+    result = owner.apply()
+    assert "Traceback" not in result.err
+    assert "ledger set aside" in result.err
+    assert "ledger rebuilt" in result.err
+    [kept] = _state(owner).glob("state.db.corrupt-*")
+    assert kept.read_bytes() == damaged
+    assert store_snapshot(owner.server.models_dir).keys() == store.keys()
     assert owner.server.show("tiny")
+    again = owner.apply()
+    assert "set aside" not in again.err
+    assert list(_state(owner).glob("state.db.corrupt-*")) == [kept]
+
+
+def test_a_folder_in_the_place_of_the_ledger_is_told_and_kept(owner: User) -> None:
+    _folder(_state(owner))
+    for command in ("plan", "apply"):
+        assert "state.db" in _line(owner.paddock(command))
+    assert list((_state(owner) / "state.db").iterdir()) == []
+
+
+def test_adopt_and_a_damaged_ledger(owner: User) -> None:
+    """It does not hold the store, so it may set nothing aside."""
+    _garbage(_state(owner))
+    before = _everything(owner)
+    assert "the next start of paddock run or apply sets it aside" in _line(
+        owner.paddock("adopt", "tiny")
+    )
+    assert _everything(owner) == before
 
 
 def test_a_ledger_of_a_newer_paddock_is_left_alone(owner: User) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from at_rest import NO_POLL, settle
 from paddock_cli import SMOL, Daemon, UnixConnection, User, readiness
 from real import OPTIONS
 from snapshots import store_snapshot
@@ -131,8 +132,9 @@ def test_an_invalid_edit_keeps_the_last_good_file_and_says_so(user: User, daemon
 
 def test_sighup_asks_for_a_cycle(user: User) -> None:
     user.declare(PINNED)
-    with user.daemon(PADDOCK_POLL="600", PADDOCK_INTERVAL="600") as daemon:
+    with user.daemon(**NO_POLL) as daemon:
         daemon.wait_ready()
+        settle(user.server)
         user.server.generate("smol", keep_alive="5m")
         assert not _is_pinned(user)
         daemon.signal(signal.SIGHUP)

@@ -68,11 +68,13 @@ def residencies() -> st.SearchStrategy[dict[str, Any]]:
 
 def present() -> st.SearchStrategy[dict[str, Any]]:
     """One model that shall exist."""
+    alone = st.sampled_from([*[{}] * 9, {"suspend": True}])
     return st.builds(
-        lambda source, over, stay: {"source": source, **over, **stay},
+        lambda source, over, stay, alone: {"source": source, **over, **stay, **alone},
         sources(),
         overrides(),
         residencies(),
+        alone,
     )
 
 
@@ -89,7 +91,7 @@ def events(without: frozenset[str] = frozenset()) -> st.SearchStrategy[Event]:
         "files": [_written(), _gone()],
         "others": [_created(), _copied(), _removed(), _registry(), _used(), _unclaimed()],
         "store": [_link_broken(), _real_file(), _manifest_gone(), _restarted(), _time()],
-        "ledger": [_claimed(), _scratch(), _unnamed()],
+        "ledger": [_claimed(), _scratch(), _unnamed(), _paused()],
         "paddock": [_applied(), _applied(), _applied()],
         "unknown": [_unknown()],
     }
@@ -270,6 +272,18 @@ def _scratch() -> st.SearchStrategy[Event]:
         world.ledger = replace(world.ledger, scratch=frozenset({name}))
 
     return st.just(left)
+
+
+def _paused() -> st.SearchStrategy[Event]:
+    """Somebody pauses a model, or resumes it."""
+
+    def paused(name: Name) -> Event:
+        def switch(world: World) -> None:
+            world.ledger = replace(world.ledger, paused=world.ledger.paused ^ {name})
+
+        return switch
+
+    return st.builds(paused, st.sampled_from([*DECLARED, *REGISTRY]).map(Name.parse))
 
 
 def _unnamed() -> st.SearchStrategy[Event]:

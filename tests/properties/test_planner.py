@@ -37,6 +37,7 @@ from paddock.core.model_status import Cycle
 from paddock.core.names import Name, is_scratch
 from paddock.core.observed import Ledger, Observed, Unknown
 from paddock.core.plan import (
+    Action,
     DownloadFile,
     LinkBlob,
     Plan,
@@ -45,13 +46,15 @@ from paddock.core.plan import (
     RemoveScratch,
     UnlinkBlob,
     UnloadModel,
+    Waiting,
     WriteBlob,
     WriteManifest,
 )
-from paddock.core.plan_json import plan_to_json
+from paddock.core.plan_json import plan_from_json, plan_to_json
 from paddock.core.planner import make_plan
 from paddock.core.schema import schema_of
 from paddock.core.summarize import summarize
+from paddock.core.suspend import left_alone
 from paddock.errors import InvalidManifest
 from properties.strategies import DECLARED, PARTS, PATHS, Models, models, worlds
 from worlds import World, desire
@@ -194,7 +197,44 @@ def test_every_plan_is_a_document_of_its_schema_that_counts_each_model_once(
     PLAN.validate(document)
     assert sum(document["summary"].values()) == len(plan.symbols)
     text = plan_text(document, plan.models, verbose=False)
-    assert len(text.splitlines()) == len(plan.symbols) + 1
+    assert len(text.splitlines()) == len(plan.symbols) + len(plan.suspended) + 1
+
+
+@usual
+@given(worlds(ANYTHING), models())
+def test_a_plan_is_read_back_from_its_json_as_far_as_that_tells(
+    world: World, declared: Models
+) -> None:
+    plan = world.plan(desire(declared))
+    document = json.loads(json.dumps(plan_to_json(plan)))
+    told = plan_from_json(document)
+    assert told.model_dump() == document
+    assert (told.file, told.generation) == (plan.file, plan.generation)
+    assert told.summary.model_dump() == plan.summary
+    read = [(a.action, Name.parse(a.name), a.symbol, a.reason, a.message) for a in told.actions]
+    assert read == [(type(a).__name__, a.name, *_why(a)) for a in plan.actions]
+    read_bytes = [(action.linked_bytes, action.copied_bytes) for action in told.actions]
+    assert read_bytes == [(action.linked_bytes, action.copied_bytes) for action in plan.actions]
+    waiting = [(Name.parse(w.name), w.symbol, w.reason, w.message) for w in told.waiting]
+    assert waiting == [(w.name, *_why(w)) for w in plan.waiting]
+    blocked = [(Name.parse(b.name), b.reason, b.message) for b in told.blocked]
+    assert blocked == [(b.name, b.reason, b.message) for b in plan.blocked]
+    assert {Name.parse(s.name): s.reason for s in told.suspended} == plan.suspended
+
+
+@usual
+@given(worlds(), models())
+def test_what_is_left_alone_stays_as_it_is(world: World, declared: Models) -> None:
+    desired = desire(declared)
+    alone = left_alone(desired, world.ledger)
+    before = {name: world.manifests.get(name) for name in alone}
+    owned = alone & world.ledger.owned.keys()
+    lost = world.lost()
+    end = world.converge(desired)
+    assert {name: world.manifests.get(name) for name in alone} == before
+    assert owned == alone & world.ledger.owned.keys()
+    assert {found for found in world.lost() if found[0] in alone} <= lost
+    assert not alone & {found.name for found in (*end.blocked, *end.waiting)}
 
 
 descriptors = st.builds(
@@ -227,6 +267,10 @@ def test_any_bytes_are_a_manifest_or_are_refused(data: bytes) -> None:
     except InvalidManifest:
         return
     assert parse_manifest(manifest.encode()) == manifest
+
+
+def _why(planned: Action | Waiting) -> tuple[str, str, str]:
+    return planned.symbol, planned.reason, planned.message
 
 
 def _mixed(mapping: Mapping[K, V], chance: random.Random) -> dict[K, V]:

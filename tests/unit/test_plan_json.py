@@ -10,9 +10,10 @@ from jsonschema import Draft202012Validator
 
 from paddock.core.model_status import Cycle
 from paddock.core.names import Name
-from paddock.core.plan_json import plan_to_json
+from paddock.core.plan_json import plan_from_json, plan_to_json
 from paddock.core.schema import schema_of
 from paddock.core.summarize import summarize
+from paddock.errors import PaddockError
 from worlds import World, desire
 
 MODELS: dict[str, Any] = {
@@ -112,3 +113,17 @@ def test_a_document_with_another_key_does_not_fit(world: World, kind: str) -> No
     assert list(schema.iter_errors(round_trip(documents[kind] | {"surprise": 1})))
     del documents[kind]["generation"]
     assert list(schema.iter_errors(round_trip(documents[kind])))
+
+
+def test_what_is_no_plan_is_refused_with_the_first_thing_that_is_wrong(world: World) -> None:
+    document = round_trip(plan_to_json(world.plan(desire(MODELS))))
+    assert plan_from_json(document).model_dump() == document
+    wrong: dict[str, Any] = {
+        "actions.0.symbol": {**document, "actions": [{**document["actions"][0], "symbol": "?"}]},
+        "format_version": {**document, "format_version": 2},
+        "surprise": {**document, "surprise": 1},
+        "the document": [],
+    }
+    for where, value in wrong.items():
+        with pytest.raises(PaddockError, match=f"^not a plan of format version 1: {where}: "):
+            plan_from_json(value)

@@ -75,11 +75,15 @@ BAD: dict[str, tuple[str, list[str]]] = {
         '  c: {source: {gguf: x, adapters: [z, ""]}}\n'
         "  d: {source: {gguf: {path: x, trust: name}, trust: name}}\n",
         [
-            "5:31: models.a.source.gguf.sha256: must be a SHA-256: 64 hexadecimal digits, "
-            "in quotes",
+            (
+                "5:31: models.a.source.gguf.sha256: must be a SHA-256: 64 hexadecimal digits, "
+                "in quotes"
+            ),
             '5:37: models.a.source.gguf.trusty: unknown key; did you mean "trust"?',
-            "6:18: models.a.source.projector: must be a path on this host, not an address; "
-            "download the file first",
+            (
+                "6:18: models.a.source.projector: must be a path on this host, not an address; "
+                "download the file first"
+            ),
             "7:17: models.a.source.adapters: must be a list of files, not text",
             "8:14: models.a.source.draft: must be text, not the number 5; put it in quotes",
             "9:14: models.a.source.trust: must be one of verify, name",

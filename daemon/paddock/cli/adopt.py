@@ -116,7 +116,7 @@ def _claim(store: Store, names: Sequence[Name]) -> None:
     # One transaction of the ledger: a running daemon sees it in its next cycle.
     state = open_ledger(store)
     try:
-        state.claim(names)
+        state.adopt(names)
     finally:
         state.close()
 

@@ -93,5 +93,5 @@ class _Printer:
 def line(event: Document) -> str:
     """One event for people: when, of which model, what, how it went, why."""
     model = event["model"] or "-"
-    what = f"{event['kind']} {event['result']}"
-    return f"{event['at']}  {model:<20}  {what:<24}  {event['reason']}: {event['message']}"
+    what = f"{event['kind']:<16}  {event['result']:<7}"
+    return f"{event['at']}  {model:<20}  {what}  {event['reason']}: {event['message']}"

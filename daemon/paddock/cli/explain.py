@@ -92,7 +92,7 @@ def _wanted(wanted: Document | None, file: str) -> Iterator[tuple[str, ...]]:
     if wanted is None:
         yield "nothing", f"{file} does not name it"
         return
-    yield "declared", wanted["declared_at"] or f"{file} (found in a folder of discover)"
+    yield "declared", wanted["declared_at"] or f"{file} (no line of it is its own)"
     yield ("state", "absent") if wanted["state"] == "absent" else ("source", wanted["source"])
     for part in ("overrides", "residency"):
         for key, value in wanted[part].items():

@@ -107,9 +107,11 @@ def applied_text(outcomes: Sequence[Document], status: Document) -> str:
     lines = [f"! {m['name']}: {ready(m)['message']} ({ready(m)['reason']})" for m in unready]
     alone = {model["name"]: _suspension(model) for model in status["models"]}
     lines += [f"note: {name} is {told['message']}" for name, told in alone.items() if told]
+    ledger = [c["message"] for c in status["conditions"] if c["type"] == "LedgerIntact"]
+    lines += [f"note: {message}" for message in ledger]
     done = sum(outcome["result"] == "done" for outcome in outcomes)
     host = ready(status)
-    is_held = host["reason"] == "MassRemoval"
+    is_held = host["reason"] in {"MassRemoval", "NotAdopted"}
     if is_held:
         lines.append(f"! {host['message']} ({host['reason']})")
     if not outcomes and not unready and not is_held:

@@ -18,6 +18,7 @@ from paddock.core.manifest import Manifest, parse_manifest
 from paddock.core.names import Name, is_scratch
 from paddock.core.observed import LinkBlob as Link
 from paddock.core.observed import Observed, RegularBlob, Unknown
+from paddock.core.ownership import is_rebuilt
 from paddock.core.plan import (
     Action,
     DownloadFile,
@@ -46,6 +47,8 @@ def check_plan(plan: Plan, desired: Desired, observed: Observed) -> list[str]:
     view = view_of(observed)
     if isinstance(view, Unknown):
         return [f"{_told(a)}: planned without a look at the store" for a in plan.actions]
+    if not plan.actions:
+        return []  # every rule is about what a plan does
     rules = _Rules(plan, desired, view)
     told = (rules.order(), rules.names(), rules.ownership(), rules.complete(), rules.trees())
     return list(itertools.chain(*told, rules.prefixes(), rules.runners(), rules.suspended()))
@@ -100,10 +103,10 @@ class _Rules:
                 yield f"{_told(action)}: {touched.pop()} is suspended"
 
     def _may_go(self, name: Name) -> bool:
-        model = self.desired.models.get(name)
+        model, is_lost = self.desired.models.get(name), is_rebuilt(name, self.view)
         if model is None:
-            return self.desired.prune.on and name in self.view.ledger.owned
-        return model.state is State.ABSENT or name in self._gone()
+            return self.desired.prune.on and name in self.view.ledger.owned and not is_lost
+        return (model.state is State.ABSENT and not is_lost) or name in self._gone()
 
     def _gone(self) -> set[Name]:
         """The models of which a file was away at an earlier look as well."""

@@ -231,13 +231,16 @@ class Desired:
     @property
     def depth(self) -> int:
         """How many models deep a derivation goes."""
-        return max((len(self.bases(name)) for name in self.models), default=0)
+        derived = (n for n, m in self.models.items() if isinstance(m.source, FromModel))
+        return max((len(self.bases(name)) for name in derived), default=0)
 
     def bases(self, name: Name) -> list[Name]:
         """The declared models that one is derived from, next first."""
         found: list[Name] = []
         source = self.models[name].source
-        while isinstance(source, FromModel) and source.base in self.models.keys() - {*found, name}:
+        while isinstance(source, FromModel) and source.base in self.models:
+            if source.base in (*found, name):
+                break
             found.append(source.base)
             source = self.models[source.base].source
         return found

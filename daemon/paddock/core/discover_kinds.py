@@ -26,6 +26,8 @@ def with_doubts(
     sources: Mapping[str, SourceFact], unsure: Mapping[str, Unknown]
 ) -> Mapping[str, SourceFact]:
     """The sources, with those that are missing from a folder that is not whole as unknown."""
+    if not unsure:
+        return sources
     missing = {path for path, fact in sources.items() if isinstance(fact, SourceMissing)}
     return {**sources, **{path: why for path, why in unsure.items() if path in missing}}
 

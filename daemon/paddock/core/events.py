@@ -110,6 +110,8 @@ class EventLog:
 
 def changes(before: Status, after: Status) -> Iterator[tuple[str | None, Condition]]:
     """The conditions whose status differs, with their model; None: the host's."""
+    if after is before:
+        return
     old = {model.name: _by_type(model.conditions) for model in before.models}
     for condition in after.conditions:
         if _by_type(before.conditions).get(condition.type) != condition.status:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -87,3 +88,8 @@ def _delay_s(retry: Retry, attempts: int, jitter: float) -> float | None:
             return backoff_s(attempts, jitter)
         case _:
             assert_never(retry)
+
+
+def all_due(failures: Mapping[Subject, Failure], now: datetime) -> dict[Subject, Failure]:
+    """The same failures, each to be tried again at once."""
+    return {subject: replace(failure, next_at=now) for subject, failure in failures.items()}

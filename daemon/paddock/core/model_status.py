@@ -16,7 +16,7 @@ from paddock.core.desired import (
     DesiredModel,
     State,
 )
-from paddock.core.digest import Digest
+from paddock.core.digest import Digest, short
 from paddock.core.hub import is_download
 from paddock.core.manifest import Manifest
 from paddock.core.names import Name
@@ -56,7 +56,7 @@ _SUSPENDED: Fact = ("Unknown", "Suspended", "left alone, and not compared with t
 class Cycle:
     """Everything that one reconcile knows at its end. `trouble` is what kept it from observing or
     from acting at all, `stalled` that this needs a person; `spec_trouble` says that a newer file is
-    invalid."""
+    invalid, `unwatched` of paths why their changes are seen at a poll alone."""
 
     desired: Desired
     at: datetime
@@ -66,6 +66,7 @@ class Cycle:
     trouble: Unknown | None = None
     stalled: bool = False
     spec_trouble: Unknown | None = None
+    unwatched: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def _facts(
     else:
         facts = {
             "SourceAvailable": source_available(model, index.view),
-            "BlobsPresent": _blobs_present(index.view, manifest),
+            "BlobsPresent": _blobs_present(model.name, index.view, manifest),
             "ManifestCurrent": _manifest_current(model, index, manifest),
             "Loaded": _loaded(model, index, running),
         }
@@ -211,7 +212,7 @@ def _reconciling(model: DesiredModel, index: Index) -> Fact:
     return "False", "Idle", "nothing to do"
 
 
-def _blobs_present(view: View | None, manifest: Manifest | None) -> Fact:
+def _blobs_present(name: Name, view: View | None, manifest: Manifest | None) -> Fact:
     if view is None:
         return NOT_OBSERVED
     if manifest is None:
@@ -219,7 +220,19 @@ def _blobs_present(view: View | None, manifest: Manifest | None) -> Fact:
     missing = sorted(digest for digest in manifest.digests if not view.has(digest))
     if missing:
         return "False", "BlobsMissing", f"{len(missing)} missing or broken: {missing[0]}"
+    if replaced := _replaced(name, view, manifest):
+        what = f"{short(replaced[0])} is a real file where paddock had made a link; it is kept"
+        return "True", "BlobReplaced", f"{len(manifest.digests)} blobs: {what}"
     return "True", "AllPresent", f"{len(manifest.digests)} blobs"
+
+
+def _replaced(name: Name, view: View, manifest: Manifest) -> list[Digest]:
+    """Files that we had linked and that somebody, by a pull for one, has put into the store."""
+    owned = view.ledger.owned.get(name)
+    if owned is None or owned.rebuilt:
+        return []
+    ours = sorted(manifest.files & view.ledger.blobs.keys())
+    return [digest for digest in ours if isinstance(view.blobs.get(digest), RegularBlob)]
 
 
 def _manifest_current(model: DesiredModel, index: Index, manifest: Manifest | None) -> Fact:

@@ -154,7 +154,8 @@ class Spelling:
 
     def respell(self, name: Name) -> Name:
         """Returns the name in the store's case; parts that are new stay. Raises CaseConflict."""
-        return Name(*(self._part(name, kind) for kind in _KINDS))
+        parts = tuple(self._part(name, kind) for kind in _KINDS)
+        return name if parts == name.parts else Name(*parts)
 
     def _part(self, name: Name, kind: str) -> str:
         written: str = getattr(name, kind)

@@ -130,9 +130,11 @@ class ProbeAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A name that Paddock made, or was told to own."""
+    """A name that Paddock made, or was told to own. `rebuilt`: the ledger was lost, and the marks
+    in its manifest alone say so: it is repaired and updated, and removed only once adopted."""
 
     generation: int = 0
+    rebuilt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ class Ledger:
     gives the model for which we made each; `runners` the GGUF behind manifests that we replaced.
     `withdrawn` were ours until their source went away; `paused` shall be left alone. `published` is
     what we made in publish trees, by path. `discovered` are the names given to files, by folder and
-    path in it, `folders` the devices that folders are on."""
+    path in it, `folders` the devices that folders are on. `damage` says that a damaged one was
+    found."""
 
     store_id: str | None = None
     owned: Mapping[Name, Owned] = field(default_factory=dict)
@@ -162,6 +165,7 @@ class Ledger:
     published: Mapping[str, Published] = field(default_factory=dict)
     discovered: Mapping[tuple[str, str], Name] = field(default_factory=dict)
     folders: Mapping[str, int] = field(default_factory=dict)
+    damage: Unknown | None = None
 
 
 @dataclass(frozen=True, slots=True)

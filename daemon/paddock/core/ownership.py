@@ -7,9 +7,12 @@ manifest count only where its name and the store's id both match, for `/api/copy
 
 from __future__ import annotations
 
-from paddock.core.manifest import NAME_MARK, STORE_MARK
+from collections.abc import Mapping
+
+from paddock.core.manifest import NAME_MARK, STORE_MARK, Manifest
 from paddock.core.names import Name
-from paddock.core.plan import Blocked
+from paddock.core.observed import Ledger, ManifestFile, Owned
+from paddock.core.plan import Blocked, Note
 from paddock.core.view import View
 
 DIFFERS = "differs from what the file declares"
@@ -23,10 +26,54 @@ def is_foreign(name: Name, view: View) -> bool:
 def is_marked(name: Name, view: View) -> bool:
     """Whether the manifest of a name is one that Paddock wrote for this name in this store."""
     manifest, store_id = view.manifest(name), view.ledger.store_id
-    if manifest is None or store_id is None:
-        return False
+    return manifest is not None and store_id is not None and _bears(manifest, name, store_id)
+
+
+def marked(manifests: Mapping[Name, ManifestFile], store_id: str | None) -> dict[Name, Manifest]:
+    """The manifests that bear our marks, by name: all that is left to tell where the ledger was
+    lost. Without the store's id nothing counts as ours."""
+    found = {name: file.manifest for name, file in sorted(manifests.items())}
+    return {
+        name: manifest
+        for name, manifest in found.items()
+        if manifest is not None and store_id is not None and _bears(manifest, name, store_id)
+    }
+
+
+def _bears(manifest: Manifest, name: Name, store_id: str) -> bool:
     marks = manifest.annotations
     return (marks.get(NAME_MARK), marks.get(STORE_MARK)) == (name.full, store_id)
+
+
+def is_rebuilt(name: Name, view: View) -> bool:
+    """Whether the marks in its manifest alone say that a name is ours."""
+    return view.ledger.owned.get(name, Owned()).rebuilt
+
+
+def not_adopted(name: Name) -> Blocked:
+    """A model of ours is not removed, because the ledger that would say so was lost."""
+    what = f"{name} was made by paddock, by its marks; the ledger that says so was lost"
+    hint = f"it is removed once it is claimed with: paddock adopt {name}"
+    return Blocked(name, "NotAdopted", f"{what}; {hint}")
+
+
+def kept(name: Name, view: View) -> Blocked | None:
+    """Why a model that shall be absent is not removed, where it is not ours to remove."""
+    if is_foreign(name, view):
+        return not_owned(name, name, "shall be absent")
+    return not_adopted(name) if is_rebuilt(name, view) else None
+
+
+def ledger_note(ledger: Ledger) -> Note | None:
+    """What is to be told of a ledger that was damaged or lost; None where it is whole."""
+    names = [name.display for name, owned in sorted(ledger.owned.items()) if owned.rebuilt]
+    told = [] if ledger.damage is None else [ledger.damage.message]
+    if names:
+        shown = " ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        what = f"the ledger was lost, and manifests alone say that these are paddock's: {shown}"
+        told.append(f"{what}; they are repaired, and not removed until paddock adopt NAME")
+    reason = "LedgerRebuilt" if names or ledger.damage is None else ledger.damage.reason
+    return Note(".paddock/state.db", reason, "; ".join(told)) if told else None
 
 
 def not_owned(name: Name, present: Name, why: str) -> Blocked:

@@ -7,26 +7,28 @@ ledger does not hold is compared, and never changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from paddock.core.compose import Composer, blocked_by
 from paddock.core.compose_files import Pending
 from paddock.core.composition import Composition
-from paddock.core.desired import Desired, DesiredModel, FromModel, State
+from paddock.core.desired import Desired, DesiredModel, FromModel, Residency, State
 from paddock.core.digest import Digest, short
 from paddock.core.names import CaseConflict, Name, Spelling
 from paddock.core.observed import Observed, RegularBlob, Unknown
-from paddock.core.ownership import is_foreign, not_owned
+from paddock.core.ownership import kept, ledger_note
 from paddock.core.plan import (
     Action,
     Blocked,
+    LoadModel,
     Note,
     Plan,
     PullModel,
     RemoveManifest,
     RemoveScratch,
+    SetKeepAlive,
     UnlinkBlob,
     UnloadModel,
     Waiting,
@@ -66,6 +68,16 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
     return planner.plan()
 
 
+def plan_again(plan: Plan, desired: Desired, observed: Observed) -> Plan:
+    """A plan that stands (core/settled.py), with what memory needs now."""
+    models, view = desired.models, view_of(observed)
+    assert isinstance(view, View)
+    said = [name for name in plan.made_of if models[name].residency != Residency()]
+    wants = [Want(name, plan.made_of[name], models[name].residency) for name in said]
+    actions = tuple(sorted(_for_memory(wants, (), view), key=_turn))
+    return replace(plan, actions=actions) if actions else plan
+
+
 @dataclass(slots=True)
 class _Planner:
     desired: Desired
@@ -103,7 +115,9 @@ class _Planner:
         )
 
     def _left_out(self) -> list[Note]:
-        return [Note(out.path, out.reason, out.sentence) for out in self.desired.found.notes]
+        told = ledger_note(self.view.ledger)
+        left = [Note(out.path, out.reason, out.sentence) for out in self.desired.found.notes]
+        return left if told is None else [told, *left]
 
     def add(self, model: DesiredModel) -> None:
         """Plan one model, after its bases: what its store needs, and what memory shall hold."""
@@ -193,8 +207,8 @@ class _Planner:
         found = self.view.manifests.get(name)
         if found is None:
             return None
-        if is_foreign(name, self.view):
-            return not_owned(name, name, "shall be absent")
+        if (blocked := kept(name, self.view)) is not None:
+            return blocked
         if not self.view.observed.complete:
             return self._unsafe(name)
         message = f"remove {name}"
@@ -222,14 +236,7 @@ class _Planner:
 
     def add_residency(self) -> None:
         """What memory shall hold, for the models that will be there after this plan."""
-        running = self.view.observed.running
-        if isinstance(running, Unknown):
-            return
-        loaded = [(runner, self.view.runner_digest(runner)) for runner in running]
-        going = {a.manifest_digest for a in self.actions if isinstance(a, UnloadModel)}
-        staying = [(r, d) for r, d in loaded if r.manifest_digest not in going]
-        observed = self.view.observed
-        self.actions.extend(plan_residency(self.wants, staying, observed.memory, observed.at))
+        self.actions.extend(_for_memory(self.wants, tuple(self.actions), self.view))
 
     def add_leftovers(self) -> None:
         """What a killed Paddock left behind, and blobs of ours that nothing names any more: only
@@ -273,6 +280,18 @@ class _Planner:
         if isinstance(blob, RegularBlob):
             return blob.size_bytes <= _TEXT_BYTES
         return blob is not None
+
+
+def _for_memory(
+    wants: Sequence[Want], actions: Sequence[Action], view: View
+) -> Iterable[LoadModel | SetKeepAlive]:
+    observed = view.observed
+    if isinstance(observed.running, Unknown):
+        return ()
+    loaded = [(runner, view.runner_digest(runner)) for runner in observed.running]
+    going = {a.manifest_digest for a in actions if isinstance(a, UnloadModel)}
+    staying = [(r, d) for r, d in loaded if r.manifest_digest not in going]
+    return plan_residency(wants, staying, observed.memory, observed.at)
 
 
 def _turn(action: Action) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from paddock.core.desired import Desired, FromModel, FromRegistry
 from paddock.core.names import Name
+from paddock.core.ownership import is_rebuilt, not_adopted
 from paddock.core.plan import Blocked, RemoveManifest
 from paddock.core.view import View
 
@@ -31,13 +32,16 @@ def plan_prune(desired: Desired, view: View) -> Pruned:
     if not desired.prune.on or not view.observed.complete:
         return Pruned()
     going = sorted(_unnamed(desired, view))
+    lost = tuple(not_adopted(name) for name in going if is_rebuilt(name, view))
+    going = [name for name in going if not is_rebuilt(name, view)]
     most = desired.prune.most
     allowed = len(going) <= (most or 0) or len(going) <= max(_FEW, _owned(view) // 2)
     if allowed or desired.prune.forced:
-        return Pruned(tuple(_remove(name, view) for name in going))
+        return Pruned(tuple(_remove(name, view) for name in going), lost)
     what = f"{len(going)} of {_owned(view)} models of paddock's are no longer in the file"
     hint = f"if so be it: paddock apply --prune, or prune: {{max: {len(going)}}}"
-    return Pruned((), tuple(Blocked(name, "MassRemoval", f"{what}; {hint}") for name in going))
+    mass = tuple(Blocked(name, "MassRemoval", f"{what}; {hint}") for name in going)
+    return Pruned((), (*mass, *lost))
 
 
 def _owned(view: View) -> int:
@@ -45,8 +49,10 @@ def _owned(view: View) -> int:
 
 
 def _unnamed(desired: Desired, view: View) -> Iterator[Name]:
-    """Of ours and there: not named, and nothing that is named is pulled as it or derived of it."""
-    needed = set(desired.models)
+    """Of ours and there: not named, not left alone, and nothing that is named is pulled as it or
+    derived of it."""
+    paused = {name.folded for name in view.ledger.paused}
+    needed = {*desired.models, *(name for name in view.ledger.owned if name.folded in paused)}
     for model in desired.models.values():
         match model.source:
             case FromRegistry(reference=name) | FromModel(base=name):

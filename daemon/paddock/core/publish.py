@@ -158,7 +158,8 @@ def _write_manifest(
 
 def _manifest_reason(name: Name, wanted: Manifest, generation: int, view: View) -> str:
     if name not in view.manifests:
-        return "ManifestMissing"
+        # A name of ours without one: removed by somebody, or an apply was cut off before it.
+        return "ManifestMissing" if name in view.ledger.owned else "New"
     found = view.manifest(name)
     if found is None:
         return "ManifestCorrupt"

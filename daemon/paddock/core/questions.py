@@ -30,6 +30,13 @@ def question(action: Action) -> object:
 
 def unverified(desired: Desired, observed: Observed) -> tuple[HashSource, ...]:
     """The hashes that would prove what was taken at its word: no plan asks for them."""
+    open_facts = {
+        path: fact
+        for path, fact in observed.sources.items()
+        if isinstance(fact, SourceFile) and fact.digest is not None and fact.proof != "hashed"
+    }
+    if not open_facts:
+        return ()
     names: dict[str, Name] = {}
     asleep = suspended(desired, observed.ledger)
     for name, model in sorted(desired.models.items(), reverse=True):
@@ -47,7 +54,6 @@ def unverified(desired: Desired, observed: Observed) -> tuple[HashSource, ...]:
             path=path,
             stat=fact.stat,
         )
-        for path, fact in sorted(observed.sources.items())
-        if isinstance(fact, SourceFile) and fact.digest is not None and fact.proof != "hashed"
+        for path, fact in sorted(open_facts.items())
         if path in names
     )

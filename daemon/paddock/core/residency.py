@@ -41,7 +41,8 @@ def plan_residency(
     """One action at most for each GGUF: the first name that asks for something speaks for it."""
     runners = {digest: runner for runner, digest in running if digest is not None}
     settled: set[Digest] = set()
-    for want in sorted(wants, key=lambda want: (not want.residency.preload, want.name)):
+    said = (want for want in wants if want.residency != Residency())
+    for want in sorted(said, key=lambda want: (not want.residency.preload, want.name)):
         if want.digest in settled:
             continue
         runner = runners.get(want.digest)

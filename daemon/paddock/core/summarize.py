@@ -5,6 +5,8 @@ Pure. Decides nothing: it words what the planner decided and what the edges saw.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from paddock.core.conditions import (
     Condition,
     Fact,
@@ -13,8 +15,10 @@ from paddock.core.conditions import (
     Truth,
     condition,
     conditions_of,
+    date_transitions,
 )
 from paddock.core.model_status import Cycle, Index, model_status
+from paddock.core.ownership import ledger_note
 from paddock.core.plan import Blocked
 from paddock.core.tree_status import published
 from paddock.core.view import View, view_of
@@ -34,16 +38,34 @@ def summarize(cycle: Cycle) -> Status:
     )
 
 
+def retold(status: Status, told: Cycle, cycle: Cycle) -> Status:
+    """The status after another one, which was of the cycle `told`: each condition dated by when it
+    changed. The same object where, but for the time, nothing is to be told anew."""
+    if _tells_the_same(told, cycle):
+        return status
+    return date_transitions(summarize(cycle), status)
+
+
+def _tells_the_same(before: Cycle, now: Cycle) -> bool:
+    if before.observed is None or now.observed is None or now.at < before.at:
+        return False
+    looked = replace(now.observed, at=before.observed.at, memory=before.observed.memory)
+    return replace(now, at=before.at, observed=looked) == before
+
+
 def _host(
     cycle: Cycle, models: tuple[ModelStatus, ...], view: View | None
 ) -> tuple[Condition, ...]:
     trees = published(cycle, view)
-    facts = {
+    told = None if view is None else ledger_note(view.ledger)
+    facts: dict[str, Fact] = {
         "Ready": _host_ready(cycle, models),
         "Reconciling": _host_reconciling(cycle, models),
         "Stalled": _host_stalled(cycle, models),
         "OllamaReachable": _host_reachable(cycle),
         **({} if trees is None else {"Published": trees}),
+        **({"Watched": _host_watched(cycle)} if cycle.unwatched else {}),
+        **({} if told is None else {"LedgerIntact": ("False", told.reason, told.message)}),
     }
     return conditions_of(facts, cycle.desired.generation, cycle.at)
 
@@ -70,7 +92,9 @@ def _host_ready(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
 def _mass_removal(cycle: Cycle) -> Blocked | None:
     """What is not done to models that no status shows, for the file no longer names them."""
     blocked = () if cycle.plan is None else cycle.plan.blocked
-    return next((found for found in blocked if found.reason == "MassRemoval"), None)
+    declared = cycle.desired.models
+    kept = (b for b in blocked if b.reason == "NotAdopted" and b.name not in declared)
+    return next((found for found in blocked if found.reason == "MassRemoval"), next(kept, None))
 
 
 def _host_reconciling(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
@@ -100,6 +124,12 @@ def _host_reachable(cycle: Cycle) -> Fact:
     if cycle.observed is None:
         return "Unknown", "NotObserved", "not looked at yet"
     return "True", "Answers", f"Ollama {cycle.observed.version} answers"
+
+
+def _host_watched(cycle: Cycle) -> Fact:
+    whys = sorted(set(cycle.unwatched.values()))
+    listed = _listed(sorted(cycle.unwatched))
+    return "False", "Polled", f"changes are seen at a poll, not at once: {listed} ({whys[0]})"
 
 
 def _names(models: tuple[ModelStatus, ...], kind: str, truth: Truth) -> list[str]:

@@ -79,7 +79,7 @@ def report(
 def _reason(model: DesiredModel, paused: Collection[Name]) -> str | None:
     if model.suspended:
         return IN_FILE
-    return PAUSED if model.name.folded in paused else None
+    return PAUSED if paused and model.name.folded in paused else None
 
 
 def _folded(names: Collection[Name]) -> frozenset[Name]:

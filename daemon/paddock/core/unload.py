@@ -25,7 +25,8 @@ def plan_unloads(actions: Iterable[Action], view: View) -> list[UnloadModel]:
     if isinstance(running, Unknown):
         return []
     changes = {a.name: a for a in actions if isinstance(a, RemoveManifest | WriteManifest)}
-    return [unload for runner in running for unload in _unload(runner, changes, view)]
+    runners = running if changes else ()
+    return [unload for runner in runners for unload in _unload(runner, changes, view)]
 
 
 def _unload(runner: Running, changes: Mapping[Name, Change], view: View) -> Iterator[UnloadModel]:

@@ -1,8 +1,8 @@
-"""Paddock's own routes: status, plan, events, reconcile, health, metrics.
+"""Paddock's own routes: status, plan, explain, events, reconcile, pause, health, metrics.
 
-Owns who may ask for a cycle: root, the daemon's uid, and the uids that the settings add. Reads are
-for whoever may open the socket, without the models that do not exist for that peer. Decides
-nothing; `Host` does.
+Owns who may ask for a cycle or pause a model: root, the daemon's uid, and the uids that the
+settings add. Reads are for whoever may open the socket, without the models that do not exist for
+that peer. Decides nothing; `Host` does.
 """
 
 from __future__ import annotations
@@ -57,14 +57,10 @@ class Control:
                 return await self._plan(request)
             case "/paddock/events":
                 return await self._followers.follow(request, await self._sees(request))
-            case "/paddock/reconcile":
-                return await self._reconcile(request)
             case "/paddock/explain":
                 return await self._explain(request)
-            case "/paddock/pause" | "/paddock/resume":
-                self._require_admin(request, "pause or resume models")
-                switch = self._host.pause if path == "/paddock/pause" else self._host.resume
-                return await self._switch(request, switch)
+            case "/paddock/reconcile" | "/paddock/pause" | "/paddock/resume":
+                return await self._change(request, path)
             case _:
                 return self.public(path)
 
@@ -92,6 +88,13 @@ class Control:
         if plan is None:
             raise Problem(503, "there is no plan yet", headers={"Retry-After": "1"})
         return answer_json(only_seen(plan, await self._sees(request)))
+
+    async def _change(self, request: web.BaseRequest, path: str) -> web.Response:
+        if path == "/paddock/reconcile":
+            return await self._reconcile(request)
+        self._require_admin(request, "pause or resume models")
+        switch = self._host.pause if path == "/paddock/pause" else self._host.resume
+        return await self._switch(request, switch)
 
     async def _reconcile(self, request: web.BaseRequest) -> web.Response:
         self._require_admin(request, "ask for a cycle")

@@ -72,6 +72,8 @@ def claim_for(world: World, actions: Sequence[Action]) -> None:
     names = {action.name for action in actions if isinstance(action, makes)}
     pulled = {action.reference for action in actions if isinstance(action, PullModel)}
     world.state.claim(sorted(names | pulled))
+    made = {a.name for a in actions if isinstance(a, WriteManifest) and a.replaces is None}
+    world.state.adopt(sorted(made))
 
 
 async def attempt(world: World, action: Action) -> Outcome:

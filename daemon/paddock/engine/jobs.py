@@ -8,6 +8,7 @@ else is to be done, digests that were taken at their word are verified, one at a
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from paddock.core.outcome import Outcome
@@ -17,6 +18,7 @@ from paddock.engine.apply import PARALLEL, Report, attempt, claim_for, gone
 from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable
 
+GIVEN_UP_S = 1.0
 LONG = (PullModel, DownloadFile, HashSource)
 
 
@@ -31,6 +33,7 @@ class Jobs:
         self._at_once = {kind: asyncio.Semaphore(limit) for kind, limit in PARALLEL.items()}
         self._outcomes: list[Outcome] = []
         self._verifying: object = None
+        self._wakes_at_s = 0.0
         self._unverifiable: set[object] = set()
 
     @property
@@ -86,17 +89,29 @@ class Jobs:
         self._tasks[asked] = asyncio.create_task(self._carry_out(asked, action))
 
     async def _carry_out(self, asked: object, action: Action) -> None:
+        wake = self._wake
         try:
             async with self._at_once[type(action)]:
                 outcome = await attempt(self._world, action)
             self._end(asked, outcome)
         except OllamaUnreachable as error:
             self._end(asked, gone(action, error))
+        except asyncio.CancelledError:
+            wake = self._wake_later
+            raise
         finally:
             del self._tasks[asked]
             if self._verifying == asked:
                 self._verifying = None
-            self._wake()
+            wake()
+
+    def _wake_later(self) -> None:
+        """A file that grows is another question in each cycle, which gives up the last one: if each
+        woke the loop at once, it would not rest before the file does."""
+        now_s, running = time.monotonic(), asyncio.get_running_loop()
+        if now_s >= self._wakes_at_s:
+            self._wakes_at_s = now_s + GIVEN_UP_S
+            running.call_later(GIVEN_UP_S, self._wake)
 
     def _end(self, asked: object, outcome: Outcome) -> None:
         self._report(outcome)

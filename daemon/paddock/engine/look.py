@@ -1,19 +1,23 @@
 """The sources as they are: one look at each file that a model is made of.
 
 Reads states and, once for each state, headers; hashes nothing. What is known of a file that only
-changed its times stands for the time being, if a sampled print of it is the same.
+changed its times stands for the time being, if a sampled print of it is the same. On file systems
+that can hang the look is left after a while, and then nothing is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeVar
 
 from paddock.core.desired import Desired, File
 from paddock.core.digest import Digest
 from paddock.core.files import claim_of, further_parts, trusted
 from paddock.core.gguf import Facts
 from paddock.core.observed import (
+    Blob,
     FileStat,
     Known,
     Proof,
@@ -23,19 +27,69 @@ from paddock.core.observed import (
     Unknown,
 )
 from paddock.edges import sources
+from paddock.edges.mounts import mounts, way
 from paddock.edges.state import FileRecord
+from paddock.edges.store.reader import is_readable
+from paddock.engine.glance import Glance
 from paddock.engine.world import World
-from paddock.errors import PaddockError
+from paddock.errors import PaddockError, shown
+
+T = TypeVar("T")
 
 
 def look_at_sources(world: World, desired: Desired) -> Mapping[str, SourceFact]:
     """Every file that a declared model is made of, by its path; of a split GGUF all parts."""
     found: dict[str, SourceFact] = {}
+    mounted = mounts()
+    glance = Glance(world.glances, world.state, world.rules, mounted)
     for path, files in sorted(desired.files.items()):
-        found[path] = fact = _look(world, path, files)
+        known = glance.unchanged(path)
+        found[path] = fact = known or _look_within_limit(world, path, files, mounted)
+        if known is None:
+            glance.remember(path, fact)
         for part in further_parts(path, fact):
-            found.setdefault(part, _look(world, part, [replace(f, path=part) for f in files]))
+            same = [replace(f, path=part) for f in files]
+            found.setdefault(part, _look_within_limit(world, part, same, mounted))
     return found
+
+
+def _look_within_limit(
+    world: World, path: str, files: Sequence[File], mounted: Mapping[str, str]
+) -> SourceFact:
+    """A source as it is; unknown where its file system does not answer in time."""
+    return within_limit(world, path, mounted, lambda: _look(world, path, files))
+
+
+def within_limit(
+    world: World,
+    path: str,
+    mounted: Mapping[str, str],
+    look: Callable[[], T],
+) -> T | Unknown:
+    """What a look at a path finds; unknown where its file system does not answer in time."""
+    remote = way(path, mounted).remote
+    if remote is None:
+        return look()
+    try:
+        return world.slow.run(remote, look)
+    except TimeoutError:
+        what = f"{shown(path)}: no answer within {world.slow.limit_s:g} s from {shown(remote)}"
+        return Unknown("SourceTimeout", f"{what}; see what is mounted there")
+
+
+def look_at_blobs(
+    world: World, sources: Mapping[str, SourceFact] = MappingProxyType({})
+) -> Mapping[Digest, Blob]:
+    """Every blob; what was just seen among the sources is not looked at again. A link to a file
+    system that does not answer stands: nothing is known against it. Raises StoreError."""
+    mounted = mounts()
+    readable = {fact.real_path for fact in sources.values() if isinstance(fact, SourceFile)}
+
+    def can_read(path: str) -> bool:
+        found = within_limit(world, path, mounted, lambda: is_readable(path))
+        return isinstance(found, Unknown) or found
+
+    return world.store.blobs(can_read, readable)
 
 
 def _look(world: World, path: str, files: Sequence[File]) -> SourceFact:

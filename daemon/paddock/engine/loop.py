@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,20 +17,21 @@ from typing import Literal
 
 import structlog
 
-from paddock.core.conditions import Status, date_transitions
+from paddock.core.conditions import Status
 from paddock.core.desired import Desired
 from paddock.core.events import Event, EventLog
-from paddock.core.failures import backoff_s, next_attempt
+from paddock.core.failures import all_due, backoff_s, next_attempt
 from paddock.core.model_status import Cycle
 from paddock.core.observed import Unknown
-from paddock.core.outcome import Failure, Outcome
-from paddock.core.plan import Plan, Subject
+from paddock.core.outcome import Outcome
+from paddock.core.plan import Plan
 from paddock.core.progress import Progress, line, with_progress
-from paddock.core.summarize import summarize
+from paddock.core.summarize import retold, summarize
 from paddock.engine.folders import Wanted
 from paddock.engine.jobs import Jobs
 from paddock.engine.logged import log_outcome
 from paddock.engine.reconcile import Recall, reconcile
+from paddock.engine.triggers import first_of
 from paddock.engine.world import World
 from paddock.errors import PaddockError, Retry, SpecError
 
@@ -78,7 +80,8 @@ class Loop:
         self.plan: Plan | None = None
         self.cycle = Cycle(self.wanted.now, datetime.now(UTC))
         self.status = summarize(self.cycle)
-        self._hurry = False
+        self._hurry = self._restarted = False
+        self._unwatched: dict[str, dict[str, str]] = {}
         self._prune = False
         self._askers: list[list[Outcome]] = []
         self._ended_jobs: list[Outcome] = []
@@ -95,7 +98,7 @@ class Loop:
             while not stop.is_set():
                 self.wake.clear()
                 await self._cycle()
-                await _first_of(self.wake, stop, timeout_s=self._pause_s())
+                await first_of(self.wake, stop, timeout_s=self._pause_s())
         finally:
             await self._jobs.stop()
 
@@ -129,6 +132,16 @@ class Loop:
         self._prune = self._prune or prune
         self.wake.set()
 
+    def ollama_restarted(self) -> None:
+        """Ask for a cycle, for which nothing has been loaded since Ollama started."""
+        self._restarted = self._hurry = True
+        self.wake.set()
+
+    def not_watched(self, what: str, paths: Mapping[str, str]) -> None:
+        """Take note of paths whose changes are seen at a poll alone, and why."""
+        self._unwatched[what] = dict(paths)
+        self.wake.set()
+
     def _has_settled(self, asked: int) -> bool:
         return self._last is not None and self._last.number > asked and not self._jobs.busy
 
@@ -158,7 +171,10 @@ class Loop:
         self._started += 1
         if self._hurry:
             self._hurry = False
-            self._recall.failures = _all_due(self._recall.failures, datetime.now(UTC))
+            self._recall.failures = all_due(self._recall.failures, datetime.now(UTC))
+        if self._restarted:
+            self._restarted = False
+            self._recall.memory = replace(self._recall.memory, loaded=frozenset())
         began_s = time.monotonic()
         spec_trouble = await self._reload()
         wish = self.desired.pruning() if self._prune and spec_trouble is None else self.desired
@@ -207,8 +223,9 @@ class Loop:
         return found.reason if found is not None and found.status == "True" else ""
 
     def _publish(self, cycle: Cycle) -> None:
+        cycle = replace(cycle, unwatched=dict(ChainMap(*self._unwatched.values())))
+        before, self.status = self.status, retold(self.status, self.cycle, cycle)
         self.cycle = cycle
-        before, self.status = self.status, date_transitions(summarize(cycle), self.status)
         self.event_log.add_changes(before, self.status, cycle.at)
         self._tell_change()
         if self.status.ready and not before.ready:
@@ -278,16 +295,3 @@ class Loop:
 
     def _withdrawals(self) -> list[datetime | None]:
         return [] if self.plan is None else [blocked.withdraw_at for blocked in self.plan.blocked]
-
-
-def _all_due(failures: Mapping[Subject, Failure], now: datetime) -> dict[Subject, Failure]:
-    return {name: replace(failure, next_at=now) for name, failure in failures.items()}
-
-
-async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()

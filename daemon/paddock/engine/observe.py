@@ -7,10 +7,13 @@ at all ends the look.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
+
+import structlog
 
 from paddock.core.desired import Desired, FromModel, FromRegistry
 from paddock.core.digest import Digest
@@ -29,6 +32,7 @@ from paddock.core.observed import (
     Memory,
     Observed,
     SourceFact,
+    SourceFile,
     SourceMissing,
     Unknown,
 )
@@ -36,13 +40,15 @@ from paddock.core.respell import respell
 from paddock.core.tree_facts import TreesFound
 from paddock.edges import sources
 from paddock.edges.hub import look as find_in_caches
+from paddock.edges.mounts import mounts
 from paddock.engine.folders import look_at_folders
-from paddock.engine.look import facts_of, look_at_sources
+from paddock.engine.look import facts_of, look_at_blobs, look_at_sources, within_limit
 from paddock.engine.trees import look_at_trees
 from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable, PaddockError
 
 T = TypeVar("T")
+log = structlog.get_logger()
 
 
 async def observe(world: World, wish: Desired, memory: Memory) -> tuple[Desired, Observed]:
@@ -96,13 +102,13 @@ class _Disk:
 def _look_at_disk(world: World, wish: Desired) -> _Disk:
     manifests = _read(world.store.manifests)
     hub = {file: find_in_caches(file, world.hub_roots) for file in sorted(hub_files(wish))}
-    ledger = _read(world.state.ledger)
+    ledger = _read(lambda: _ledger(world, manifests))
     discovered = look_at_folders(world, locate(wish, hub), ledger)
     wish = discovered.desired
-    desired = wish if isinstance(manifests, Unknown) else respell(wish, manifests)
+    desired = wish if isinstance(manifests, Unknown) else _spelt(world, wish, manifests)
     found = with_doubts(look_at_sources(world, desired), discovered.unsure)
     desired = without_others(desired, found)
-    blobs = _read(world.store.blobs)
+    blobs = _read(lambda: look_at_blobs(world, found))
     return _Disk(
         desired=desired,
         hub=hub,
@@ -110,9 +116,17 @@ def _look_at_disk(world: World, wish: Desired) -> _Disk:
         blobs=blobs,
         ledger=ledger,
         sources=found,
-        facts=_base_facts(world, desired, manifests, ledger),
+        facts=_base_facts(world, _bases(desired, manifests, ledger), found),
         trees=look_at_trees(world, desired, manifests, blobs, ledger),
     )
+
+
+def _spelt(world: World, wish: Desired, manifests: Mapping[Name, ManifestFile]) -> Desired:
+    """The wish as the store spells it; of the same two what it was the last time."""
+    last = world.spelt
+    if last is None or last[0] is not wish or last[1] is not manifests:
+        world.spelt = last = wish, manifests, respell(wish, manifests)
+    return last[2]
 
 
 def _read(look: Callable[[], T]) -> Known[T]:
@@ -122,29 +136,50 @@ def _read(look: Callable[[], T]) -> Known[T]:
         return Unknown(error.reason, error.message)
 
 
+def _ledger(world: World, manifests: Known[Mapping[Name, ManifestFile]]) -> Ledger:
+    """The ledger; a new one first learns from the manifests what a lost one held."""
+    if not isinstance(manifests, Unknown):
+        found = world.state.rebuild(manifests)
+        if found and world.lock is not None:
+            log.warning("ledger rebuilt", models=[name.display for name in found])
+    return world.state.ledger()
+
+
 def _base_facts(
-    world: World,
-    desired: Desired,
-    manifests: Known[Mapping[Name, ManifestFile]],
-    ledger: Known[Ledger],
+    world: World, bases: Iterable[Manifest], sources: Mapping[str, SourceFact]
 ) -> Mapping[Digest, Facts]:
-    """The facts of GGUFs in the store that models with overrides are derived from."""
-    if isinstance(manifests, Unknown) or isinstance(ledger, Unknown):
-        return {}
-    found: dict[Digest, Facts] = {}
-    layers = (layer for manifest in _bases(desired, manifests, ledger) for layer in manifest.layers)
-    for digest in {layer.digest for layer in layers if layer.media_type == MODEL_TYPE}:
-        source = sources.look(str(world.store.blob_path(digest)))
-        if not isinstance(source, SourceMissing | Unknown):
-            facts = facts_of(world, *source)
-            if not isinstance(facts, Unknown):
-                found[digest] = facts
+    """The facts of GGUFs in the store that models with overrides are derived from; those of a
+    source that was just seen are at hand."""
+    layers = (layer for manifest in bases for layer in manifest.layers)
+    digests = {layer.digest for layer in layers if layer.media_type == MODEL_TYPE}
+    found, mounted = _hashed_facts(digests, sources), mounts()
+    for digest in digests - found.keys():
+        path = str(world.store.blob_path(digest))
+        facts = within_limit(world, path, mounted, partial(_facts_at, world, path))
+        if not isinstance(facts, SourceMissing | Unknown):
+            found[digest] = facts
     return found
 
 
+def _hashed_facts(digests: Set[Digest], sources: Mapping[str, SourceFact]) -> dict[Digest, Facts]:
+    return {
+        fact.digest: fact.facts
+        for fact in (sources.values() if digests else ())
+        if isinstance(fact, SourceFile) and fact.proof == "hashed" and fact.digest in digests
+        if fact.digest is not None and fact.facts is not None
+    }
+
+
+def _facts_at(world: World, path: str) -> Known[Facts] | SourceMissing:
+    source = sources.look(path)
+    return source if isinstance(source, SourceMissing | Unknown) else facts_of(world, *source)
+
+
 def _bases(
-    desired: Desired, manifests: Mapping[Name, ManifestFile], ledger: Ledger
+    desired: Desired, manifests: Known[Mapping[Name, ManifestFile]], ledger: Known[Ledger]
 ) -> Iterator[Manifest]:
+    if isinstance(manifests, Unknown) or isinstance(ledger, Unknown):
+        return
     for model in desired.models.values():
         if not model.overrides:
             continue

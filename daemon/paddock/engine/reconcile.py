@@ -21,9 +21,10 @@ from paddock.core.model_status import Cycle
 from paddock.core.observed import Memory, Observed
 from paddock.core.outcome import Failure, Outcome
 from paddock.core.plan import Action, Plan, Subject
-from paddock.core.planner import make_plan
+from paddock.core.planner import make_plan, plan_again
 from paddock.core.questions import unverified
 from paddock.core.remembered import remembered
+from paddock.core.settled import Last, stands
 from paddock.core.view import View, store_matches, view_of
 from paddock.engine.apply import Report, apply_plan
 from paddock.engine.jobs import LONG, Jobs
@@ -48,6 +49,7 @@ class Recall:
     memory: Memory = field(default_factory=Memory)
     failures: Mapping[Subject, Failure] = field(default_factory=dict)
     jobs: Jobs | None = None
+    last: Last | None = None
 
 
 class Look(NamedTuple):
@@ -58,17 +60,22 @@ class Look(NamedTuple):
     plan: Plan
 
 
-async def look(world: World, wish: Desired, memory: Memory) -> Look:
-    """Observe and plan. Raises OllamaUnreachable, and StoreError where the store is another's."""
+async def look(world: World, wish: Desired, memory: Memory, last: Last | None = None) -> Look:
+    """Observe and plan; `last` spares planning anew what it settled. Raises OllamaUnreachable, and
+    StoreError where the store is another's."""
     desired, observed = await observe(world, wish, memory)
     world.store.check_exists()
-    if _matches(observed) is False:
+    settled = last if last is not None and stands(last, desired, observed) else None
+    if settled is None and _matches(observed) is False:
         # A model may have been made between our look at the folder and at the tags.
         await asyncio.sleep(SECOND_LOOK_S)
         desired, observed = await observe(world, wish, memory)
         if _matches(observed) is False:
             raise store_mismatch(world)
-    plan = make_plan(desired, observed)
+    if settled is None:
+        plan = make_plan(desired, observed)
+    else:
+        plan = plan_again(settled.plan, desired, observed)
     if broken := check_plan(plan, desired, observed):
         what = f"a plan broke a rule of the store, and nothing was done: {broken[0]}"
         raise PaddockError(f"{what}; this is a defect of paddock", reason="InvalidPlan")
@@ -106,7 +113,8 @@ async def reconcile(
 async def _round(world: World, wish: Desired, recall: Recall) -> tuple[Cycle, tuple[Action, ...]]:
     """Look and plan; the cycle as it stands, and what is to be done now."""
     ended = [] if recall.jobs is None else recall.jobs.take()
-    desired, observed, plan = await look(world, wish, recall.memory)
+    desired, observed, plan = await look(world, wish, recall.memory, recall.last)
+    recall.last = Last(desired, observed, plan)
     recall.memory = remembered(observed, plan)
     recall.failures = learn(recall.failures, plan, ended, observed.at, _jitter())
     cycle = Cycle(desired, observed.at, observed, plan, recall.failures)

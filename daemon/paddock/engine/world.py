@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+import structlog
+
+from paddock.core.desired import Desired
+from paddock.core.unknown import Unknown
 from paddock.edges.hub import cache_roots
 from paddock.edges.lock import Holder, StoreLock
 from paddock.edges.ollama import Ollama
 from paddock.edges.sources import Rules
 from paddock.edges.sources_reach import Reader
-from paddock.edges.state import State
+from paddock.edges.state import State, read_state, set_aside
 from paddock.edges.store import Store
+from paddock.engine.glance import Glances
 from paddock.engine.progress import Board
+from paddock.engine.slow import SlowLooks
+from paddock.errors import StoreError
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -31,12 +41,15 @@ class World:
     progress: Board = field(default_factory=Board)
     hf_token: str | None = None
     rules: Rules = field(default_factory=Rules)
+    slow: SlowLooks = field(default_factory=SlowLooks)
+    glances: Glances = field(default_factory=Glances)
+    spelt: tuple[Desired, object, Desired] | None = None
 
     @classmethod
     def to_read(cls, url: str, models_dir: Path, roots: tuple[str, ...] = ()) -> Self:
         """A world in which nothing will be changed: no lock, no folder made."""
         store = Store(models_dir)
-        state = State(store.state_dir, writable=False)
+        state = read_state(store.state_dir)
         return cls(Ollama(url), store, state, rules=rules_of(store, roots))
 
     @classmethod
@@ -51,7 +64,7 @@ class World:
         lock = StoreLock(store.state_dir, holder)
         try:
             store.clear_leftovers()
-            state = open_ledger(store)
+            state = _usable_ledger(store)
         except BaseException:
             lock.release()
             raise
@@ -87,8 +100,35 @@ _OURS = frozenset({"id", "lock", "state.db", "state.db-journal", "tmp"})
 
 
 def open_ledger(store: Store) -> State:
-    """The ledger of a store, to be written; given to the store's owner."""
-    state = State(store.state_dir, writable=True)
+    """The ledger of a store, to be written; given to the store's owner. Raises StoreError."""
+    return _given(store, _whole(State(store.state_dir, writable=True)))
+
+
+def _usable_ledger(store: Store) -> State:
+    """The ledger of a store that we hold; a damaged one is set aside, and a new one made."""
+    try:
+        return open_ledger(store)
+    except StoreError as error:
+        if error.reason != "LedgerCorrupt":
+            raise
+        kept = set_aside(store.state_dir, datetime.now(UTC))
+        log.warning("ledger set aside", problem=error.message, kept_as=str(kept))
+        what = f"{store.state_dir / 'state.db'} was damaged, and is kept as {kept.name}"
+        damage = Unknown(error.reason, f"{what}; pauses and what was pulled are forgotten")
+        return _given(store, State(store.state_dir, writable=True, damage=damage))
+
+
+def _whole(state: State) -> State:
+    """The same, once all of it was read."""
+    try:
+        state.ledger()
+    except StoreError:
+        state.close()
+        raise
+    return state
+
+
+def _given(store: Store, state: State) -> State:
     for path in store.state_dir.iterdir():
         if path.name in _OURS:
             store.give_to_owner(path)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from paddock import __version__
 from paddock.core.conditions import ModelStatus, Status
+from paddock.core.drift import DRIFT, is_repair
 from paddock.core.metrics import Family, Histogram, Labels, render
 from paddock.core.outcome import Outcome
 from paddock.core.plan import DownloadFile, HashSource, LoadModel, PullModel, SetKeepAlive
@@ -36,7 +37,9 @@ class Metrics:
         self._success = _gauge(
             "last_success_timestamp_seconds", "When the last cycle without a failure ended."
         )
-        self._drift = _counter("drift_total", "Repairs: actions done, by cause.", "reason")
+        self._drift = _counter("drift_total", "Repairs of drift, by cause.", "reason")
+        for reason in sorted(DRIFT):
+            self._drift.set(0, reason)
         self._failed = _counter(
             "actions_failed_total", "Actions that failed, by kind and cause.", "action", "reason"
         )
@@ -85,7 +88,8 @@ class Metrics:
             self._failed.add(type(action).__name__, outcome.reason)
         if outcome.result != "done":
             return
-        self._drift.add(action.reason)
+        if is_repair(action):
+            self._drift.add(action.reason)
         match action:
             case LoadModel():
                 self._loads.add()

@@ -148,6 +148,7 @@ async def test_a_cycle_is_asked_for_and_not_waited_for(path: Path) -> None:
         reply = await fetch(path, "POST", "/paddock/reconcile?wait=0")
         assert (reply.status, served.host.cycles) == (202, 1)
         assert (await fetch(path, "POST", "/paddock/reconcile?wait=x")).status == 400
+        assert (await fetch(path, "POST", "/paddock/reconcile?prune=yes")).status == 400
         other = await fetch_as(path, "POST", "/paddock/reconcile?wait=0", uid=65534)
         assert (other.status, served.host.cycles) == (403, 1)
 

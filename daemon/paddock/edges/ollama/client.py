@@ -46,6 +46,7 @@ class Ollama:
         self.url = url
         self._session: aiohttp.ClientSession | None = None
         self._clients: dict[float, ollama.AsyncClient] = {}
+        self._tags: Mapping[Name, Tag] = {}  # one object while they are the same
 
     async def close(self) -> None:
         """Close every connection."""
@@ -63,7 +64,10 @@ class Ollama:
 
     async def tags(self) -> Mapping[Name, Tag]:
         """The models that the server lists."""
-        return parse_tags(await self._get("/api/tags"))
+        found = parse_tags(await self._get("/api/tags"))
+        if found != self._tags:
+            self._tags = found
+        return self._tags
 
     async def running(self) -> tuple[Running, ...]:
         """The models in memory."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from paddock.errors import StoreError, store_error, words
 
 
-def scan(folder: Path) -> list[os.DirEntry[str]]:
+def scan(folder: str | Path) -> list[os.DirEntry[str]]:
     """The entries of a folder; none where there is no such folder. Raises StoreError."""
     try:
         with os.scandir(folder) as entries:
@@ -31,14 +31,13 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         raise StoreError(what, reason="StoreUnreadable") from error
 
 
-def files_at_depth(folder: Path, depth: int) -> Iterator[Path]:
-    """The entries at a depth below a folder, as Ollama globs its manifests."""
+def files_at_depth(folder: str | Path, depth: int) -> Iterator[str]:
+    """The paths of the entries at a depth below a folder, as Ollama globs its manifests."""
     for entry in scan(folder):
-        path = Path(entry.path)
         if depth == 1:
-            yield path
+            yield entry.path
         elif entry.is_dir():
-            yield from files_at_depth(path, depth - 1)
+            yield from files_at_depth(entry.path, depth - 1)
 
 
 def read_file(path: Path, limit_bytes: int) -> bytes:

@@ -7,8 +7,10 @@ to write; what is no blob or no manifest is passed over as Ollama does.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
+from collections.abc import Callable, Container
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +45,8 @@ class StoreReader:
         self.blobs_dir = root / "blobs"
         self.manifests_dir = root / "manifests"
         self.state_dir = root / STATE_DIR
-        self._manifest_cache: dict[Path, tuple[_Signature, ManifestFile]] = {}
+        self._manifest_cache: dict[str, tuple[_Signature, Name, ManifestFile]] = {}
+        self._last_manifests: dict[Name, ManifestFile] = {}
         self._config_cache: dict[Digest, tuple[_Signature, bool]] = {}
 
     def blob_path(self, digest: Digest) -> Path:
@@ -62,47 +65,61 @@ class StoreReader:
             hint = "set --models-dir" if is_other else "start Ollama once, or set --models-dir"
             raise StoreError(f"{what}; {hint}", reason="StoreMissing")
 
-    def blobs(self) -> dict[Digest, Blob]:
-        """Every blob by digest; what is no blob is passed over, as Ollama does."""
+    def blobs(
+        self, can_read: Callable[[str], bool] | None = None, readable: Container[str] = ()
+    ) -> dict[Digest, Blob]:
+        """Every blob by digest; what is no blob is passed over, as Ollama does. `can_read` judges a
+        link: a look at what it leads to may hang; those to what is known to be `readable` are."""
         found: dict[Digest, Blob] = {}
         for entry in scan(self.blobs_dir):
             with contextlib.suppress(InvalidDigest, FileNotFoundError):
-                digest = parse_digest(entry.name)
-                blob = _blob(entry)
-                if blob is not None and entry.name == _file_name(digest):
+                digest = _digest_named(entry.name)
+                blob = _blob(entry, can_read or is_readable, readable)
+                if blob is not None:
                     found[digest] = blob
         return found
 
     def manifests(self) -> dict[Name, ManifestFile]:
         """Every manifest by name; one that Ollama could not list has `manifest` None."""
         found: dict[Name, ManifestFile] = {}
+        fits: dict[Digest, bool] = {}
         for path in files_at_depth(self.manifests_dir, 4):
             with contextlib.suppress(InvalidName, FileNotFoundError, IsADirectoryError):
-                name = Name.from_parts(*path.relative_to(self.manifests_dir).parts)
-                found[name] = self._manifest(path)
-        return found
+                name, manifest = self._manifest(path)
+                found[name] = self._with_config(manifest, fits)
+        # The same store gives the same object: who derives much of it need not do so again.
+        if found != self._last_manifests:
+            self._last_manifests = found
+        return self._last_manifests
 
-    def _manifest(self, path: Path) -> ManifestFile:
+    def _manifest(self, path: str) -> tuple[Name, ManifestFile]:
+        cached = self._manifest_cache.get(path)
+        name = self._name(path) if cached is None else cached[1]
         try:
             signature = _signature(path)
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and not path.is_symlink():
+            if isinstance(error, FileNotFoundError) and not Path(path).is_symlink():
                 raise  # removed just now
             # ollama:manifest/manifest.go Manifests gives up at the first one that it cannot stat.
-            what = f"the manifest {shown(str(path))} cannot be reached: {words(error)}"
+            what = f"the manifest {shown(path)} cannot be reached: {words(error)}"
             hint = "Ollama serves no model while it is there; remove it"
             raise StoreError(f"{what}; {hint}", reason="StoreBroken") from error
-        cached = self._manifest_cache.get(path)
         if cached is None or cached[0] != signature:
-            cached = self._manifest_cache[path] = (signature, _read_manifest(path))
-        return self._with_config(cached[1])
+            cached = self._manifest_cache[path] = (signature, name, _read_manifest(Path(path)))
+        return cached[1:]
 
-    def _with_config(self, found: ManifestFile) -> ManifestFile:
-        """Ollama passes over a model whose config it cannot decode, as if it had no manifest."""
+    def _name(self, path: str) -> Name:
+        return Name.from_parts(*Path(path).relative_to(self.manifests_dir).parts)
+
+    def _with_config(self, found: ManifestFile, fits: dict[Digest, bool]) -> ManifestFile:
+        """Ollama passes over a model whose config it cannot decode, as if it had no manifest; many
+        have the same one, which is looked at once."""
         config = None if found.manifest is None else found.manifest.config
-        if config is None or self._is_config(config.digest):
+        if config is None:
             return found
-        return replace(found, manifest=None)
+        if config.digest not in fits:
+            fits[config.digest] = self._is_config(config.digest)
+        return found if fits[config.digest] else replace(found, manifest=None)
 
     def _is_config(self, digest: Digest) -> bool:
         """Whether a blob that is there can be a config; one that is missing is told elsewhere."""
@@ -164,20 +181,35 @@ def _file_name(digest: Digest) -> str:
     return _BLOB_PREFIX + digest.removeprefix("sha256:")
 
 
-def _blob(entry: os.DirEntry[str]) -> Blob | None:
+@functools.lru_cache(maxsize=1 << 16)
+def _digest_named(file_name: str) -> Digest:
+    """The digest that a blob's file name spells, in this one way. Raises InvalidDigest."""
+    digest = parse_digest(file_name)
+    if _file_name(digest) != file_name:
+        raise InvalidDigest(f"{file_name} is not the name of a blob")
+    return digest
+
+
+def _blob(
+    entry: os.DirEntry[str], can_read: Callable[[str], bool], readable: Container[str]
+) -> Blob | None:
     if not entry.is_symlink():
         is_regular = entry.is_file(follow_symlinks=False)
         return RegularBlob(entry.stat(follow_symlinks=False).st_size) if is_regular else None
-    target = str(Path(entry.path).readlink())
+    target = os.readlink(entry.path)  # noqa: PTH115
+    return LinkBlob(target, target in readable or can_read(entry.path))
+
+
+def is_readable(path: str) -> bool:
+    """Whether a path leads to a file that may be read."""
     try:
-        is_file = stat.S_ISREG(entry.stat().st_mode)
+        return stat.S_ISREG(Path(path).stat().st_mode) and os.access(path, os.R_OK)
     except OSError:
-        is_file = False
-    return LinkBlob(target, is_file and os.access(entry.path, os.R_OK))
+        return False
 
 
-def _signature(path: Path) -> _Signature:
-    found = path.stat()
+def _signature(path: str | Path) -> _Signature:
+    found = os.stat(path)  # noqa: PTH116
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
