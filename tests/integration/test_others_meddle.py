@@ -137,14 +137,3 @@ def test_a_lost_ledger_costs_the_right_to_remove_and_no_model(owner: User) -> No
     owner.paddock("adopt", "smol")
     owner.apply()
     assert owner.server.tags() == {}
-
-
-def test_a_damaged_ledger_is_told_in_one_line_and_changes_nothing(owner: User) -> None:
-    database = owner.server.models_dir / ".paddock" / "state.db"
-    database.write_bytes(b"not a database" * 100)
-    for command in ("plan", "apply"):
-        result = owner.paddock(command)
-        assert result.code == 1, result
-        assert str(database) in result.err
-        assert len(result.err.splitlines()) == 1
-    assert list(owner.server.tags()) == ["smol:latest"]
