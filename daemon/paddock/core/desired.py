@@ -9,13 +9,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from datetime import UTC, time, tzinfo
+from typing import Literal, TypeAlias
 
 from paddock.core.access import Access
 from paddock.core.digest import Digest
 from paddock.core.discover_names import NameTemplate
 from paddock.core.hub import HubFile
-from paddock.core.keep_alive import KeepAlive
+from paddock.core.keep_alive import FOREVER, UNLOAD, KeepAlive
 from paddock.core.layouts import Layout
 from paddock.core.names import Name
 from paddock.core.tree_facts import Tree
@@ -130,11 +131,37 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """A time of the week with a policy of its own: `days` from Monday, 0, on which it opens, at
+    `start`, to `end`, which is of the next day where it is not after `start`. None: as outside."""
+
+    days: frozenset[int]
+    start: time
+    end: time
+    preload: bool | None = None
+    keep_alive: KeepAlive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The keep_alives that a client may ask for, both ends included."""
+
+    least: KeepAlive = UNLOAD
+    most: KeepAlive = FOREVER
+
+
+@dataclass(frozen=True, slots=True)
 class Residency:
-    """What the file says about memory. `keep_alive` None leaves the model's use to its clients."""
+    """What the file says about memory. `keep_alive` None leaves the model's use to its clients.
+    `schedule`: the first window that is open holds. Where memory is short, the higher `priority`
+    stays. `clients` is what a client's own keep_alive counts; None: nothing where the file gives
+    one, else all."""
 
     preload: bool = False
     keep_alive: KeepAlive | None = None
+    schedule: tuple[Window, ...] = ()
+    priority: int = 0
+    clients: Literal["deny", "allow"] | Bounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +240,8 @@ class Desired:
     found: Found = Found()
     publish: tuple[Tree, ...] = ()
     prune: Prune = Prune()
+    memory_limit_bytes: int | None = None
+    timezone: tzinfo = UTC
 
     def pruning(self) -> Desired:
         """The same, and a person asks that what is no longer named goes."""

@@ -33,12 +33,16 @@ class Tag:
 @dataclass(frozen=True, slots=True)
 class Running:
     """A model in memory, as ps tells. `manifest_digest` is that of the manifest at load, whatever
-    the name says now (ollama:server/sched.go); `expires_at` is None for "never"."""
+    the name says now (ollama:server/sched.go); `expires_at` is None for "never". `num_ctx` is the
+    context that it was loaded with. `alive` False: its process is seen to be gone, which ps does
+    not tell until the next request."""
 
     name: Name
     manifest_digest: Digest
     expires_at: datetime | None
     size_bytes: int
+    num_ctx: int | None = None
+    alive: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ def _running(document: Any, now: datetime) -> Iterator[Running]:
                 manifest_digest=_digest(line["digest"]),
                 expires_at=None if expires_at - now > _FOREVER else expires_at,
                 size_bytes=int(line.get("size") or 0),
+                num_ctx=int(line.get("context_length") or 0) or None,
             )
 
 
