@@ -7,25 +7,20 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paddock_cli import COMMAND, Daemon, User
-from real import StartOllama
-from tiny_models import chat_model
 
 MODELS = "  Smol:\n    source: {gguf: ./smol.gguf}\n    preload: true\n    system: Be kind.\n"
 
 
 @pytest.fixture
-def user(start_ollama: StartOllama, tmp_path: Path) -> User:
-    """A user beside a private server, whose GGUF is a tiny one."""
-    user = User(tmp_path / "user", start_ollama())
-    user.gguf.write_bytes(chat_model())
-    user.declare(MODELS)
-    return user
+def user(tiny_user: User) -> User:
+    """A user with a tiny model, declared."""
+    tiny_user.declare(MODELS)
+    return tiny_user
 
 
 @pytest.fixture

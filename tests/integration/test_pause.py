@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paddock_cli import Daemon, UnixConnection, User
-from real import OPTIONS, StartOllama
+from real import OPTIONS
 from stores import links
 from tiny_models import chat_model
 
@@ -19,12 +18,10 @@ SUSPENDED = PINNED + "    suspend: true\n"
 
 
 @pytest.fixture
-def user(start_ollama: StartOllama, tmp_path: Path) -> User:
-    """A user beside a private server, whose GGUF is a tiny one."""
-    user = User(tmp_path / "user", start_ollama())
-    user.gguf.write_bytes(chat_model())
-    user.declare(PINNED)
-    return user
+def user(tiny_user: User) -> User:
+    """A user with a tiny model, declared."""
+    tiny_user.declare(PINNED)
+    return tiny_user
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from paddock_cli import COMMAND, User
-from real import StartOllama
 from registry import LoopbackRegistry
 from snapshots import store_snapshot
 from tiny_models import base_model, chat_model
@@ -23,13 +22,11 @@ SMOL = "  smol:\n    source: {gguf: ./smol.gguf}\n    system: Be kind.\n"
 
 
 @pytest.fixture
-def user(start_ollama: StartOllama, tmp_path: Path) -> User:
-    """A user beside a private server, whose GGUF is a tiny one, linked as `smol`."""
-    user = User(tmp_path / "user", start_ollama())
-    user.gguf.write_bytes(chat_model())
-    user.declare(SMOL)
-    user.apply()
-    return user
+def user(tiny_user: User) -> User:
+    """A user whose tiny GGUF is linked as `smol`."""
+    tiny_user.declare(SMOL)
+    tiny_user.apply()
+    return tiny_user
 
 
 def files(user: User, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
