@@ -41,7 +41,7 @@ _COMMANDS = {
     "run": "daemon.run",
     "scan": "scan.scan",
     "schema": "spec.schema",
-    "status": "daemon.status",
+    "status": "status.run",
     "validate": "spec.validate",
     "verify": "verify.run",
 }
@@ -131,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         help="remove models of paddock's that the file does not name",
     )
     add("run", "keep the models as the file says, and serve the socket")
-    add("status", "show how the models stand").add_argument("name", nargs="?", metavar="NAME")
+    status = add("status", "show how the models stand")
+    status.add_argument("name", nargs="?", metavar="NAME")
+    status.add_argument("--watch", action="store_true", help="go on, and show what changes")
     chat = add("chat", "chat with a model through the daemon's socket")
     chat.add_argument("name", metavar="NAME")
     chat.add_argument("prompt", nargs="?", metavar="PROMPT")

@@ -31,6 +31,18 @@ def show(document: Document, text: str, output: str, *, is_file: bool = False) -
     sys.stdout.flush()
 
 
+def show_again(document: Document, text: str, output: str, *, on_terminal: bool) -> None:
+    """Print a result that has changed: in place of the last one on a terminal; JSON as one line."""
+    if output == "json":
+        line(text)
+    elif output == "yaml":
+        print("---")
+        show(document, text, output)
+    else:
+        print("\x1b[H\x1b[2J" if on_terminal else "", end="")
+        show(document, text, output)
+
+
 def line(text: str) -> None:
     """Print one line of a result that comes line by line."""
     print(text, flush=True)
