@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from paddock import errors
-from paddock.cli import converge, daemon, main
+from paddock.cli import converge, main, status
 from paddock.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """The parser of every command."""
-    actions = main._parser()._actions
+    actions = main.make_parser()._actions
     commands = next(a for a in actions if isinstance(a, argparse._SubParsersAction))
     return dict(commands.choices)
 
@@ -42,7 +42,7 @@ def test_every_exit_code_is_in_the_readme() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if hasattr(kind, "exit_code")}
     codes |= {main.EXIT_FAILED, main.EXIT_INTERRUPTED, converge.EXIT_CHANGES}
-    codes |= {converge.EXIT_PARTIAL, daemon.EXIT_NOT_READY}
+    codes |= {converge.EXIT_PARTIAL, status.EXIT_NOT_READY}
     for code in codes:
         assert f"\n| {code} | " in README, code
 

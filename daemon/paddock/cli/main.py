@@ -31,6 +31,7 @@ _COMMANDS = {
     "adopt": "adopt.adopt",
     "apply": "converge.apply",
     "chat": "daemon.chat",
+    "completion": "completion.run",
     "events": "events.run",
     "explain": "explain.run",
     "export": "export.run",
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     output = "text"
     try:
-        options = _parser().parse_args(arguments)
+        options = make_parser().parse_args(arguments)
         output = getattr(options, "output", "text")
         options.output = output
         command: Command = _command(options.command)
@@ -100,7 +101,8 @@ def _common(without: str = "") -> _Parser:
     return common
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every command and option."""
     common = _common()
     parser = _Parser(
         prog="paddock",
@@ -177,6 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_caring(add)
     add("schema", "print a JSON Schema").add_argument(
         "kind", nargs="?", choices=["models", "status", "plan"], default="models"
+    )
+    add("completion", "print the script by which a shell completes commands").add_argument(
+        "shell", choices=["bash", "zsh", "fish"]
     )
     return parser
 
