@@ -32,6 +32,7 @@ _COMMANDS = {
     "apply": "converge.apply",
     "chat": "daemon.chat",
     "completion": "completion.run",
+    "doctor": "doctor.run",
     "events": "events.run",
     "explain": "explain.run",
     "export": "export.run",
@@ -132,7 +133,11 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="remove models of paddock's that the file does not name",
     )
-    add("run", "keep the models as the file says, and serve the socket")
+    add("run", "keep the models as the file says, and serve the socket").add_argument(
+        "--managed",
+        action=argparse.BooleanOptionalAction,
+        help="start Ollama where none answers, and stop it at exit",
+    )
     status = add("status", "show how the models stand")
     status.add_argument("name", nargs="?", metavar="NAME")
     status.add_argument("--watch", action="store_true", help="go on, and show what changes")
@@ -177,6 +182,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--discover", action="store_true", help="print discover entries, not each model"
     )
     _add_caring(add)
+    add("doctor", "check this host, and tell what to do about what stands in the way")
     add("schema", "print a JSON Schema").add_argument(
         "kind", nargs="?", choices=["models", "status", "plan"], default="models"
     )

@@ -134,6 +134,17 @@ def applied_text(outcomes: Sequence[Document], status: Document) -> str:
     return "\n".join(lines)
 
 
+def doctor_text(report: Document) -> str:
+    """A line for each check, what to do below it, and the count."""
+    lines: list[str] = []
+    for found in report["findings"]:
+        lines.append(f"{found['verdict']:8} {found['check']}: {found['message']}")
+        if "hint" in found:
+            lines.append(f"{'':8} -> {found['hint']}")
+    failed = sum(found["verdict"] == "failed" for found in report["findings"])
+    return "\n".join([*lines, f"{count(failed, 'problem')}."])
+
+
 def status_text(status: Document) -> str:
     """A table of the models, and a line for the host."""
     rows = [("NAME", "READY", "MEMORY", "SIZE", "COPIED", "SOURCE", "STATE")]
@@ -157,6 +168,8 @@ def status_text(status: Document) -> str:
         f"{status['file']} (generation {status['generation']}): {host['message']}",
         said["OllamaReachable"],
     ]
+    if "ServerRunning" in said:
+        lines.append(f"server: {said['ServerRunning']}")
     if "LedgerIntact" in said:
         lines.append(f"ledger: {said['LedgerIntact']}")
     if "Published" in said:
