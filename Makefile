@@ -17,6 +17,7 @@ demo: venv ## shows Paddock at work on a real Ollama
 	@$(PYTHON) scripts/demo.py
 
 test: venv ## runs every test; provides a real Ollama first (minutes the first time)
+	@$(PYTHON) scripts/real_ollama.py >/dev/null
 	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal
 
 check: venv ## lint, format, types, layers, schemas and docs: all that needs no Ollama, save the tests
