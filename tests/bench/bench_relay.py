@@ -9,7 +9,9 @@ PADDOCK_BENCH_SECONDS (1.0, for each stream cell) make it shorter or steadier.
 from __future__ import annotations
 
 import os
+import statistics
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +19,12 @@ from typing import Any
 
 import pytest
 
+from bench.load import leave_at_once
 from bench.measured import rss_bytes
 from bench.recording import record
 from bench.relays import Load, Relay, load, paced_upstream, relays
 from bench.upstream import Recording
-from endpoints import CHAT, MODEL, MODELFILE, PROMPT
+from endpoints import CHAT, ENDLESS, MODEL, MODELFILE, PROMPT
 from provider import RealPaths
 from real import RealOllama
 
@@ -31,6 +34,7 @@ STREAMS = (1, 16, 64, 256)
 RATES = (50, 200)
 FLOOD_CHUNKS = 60_000
 LATE_CHUNKS = 200_000
+LEAVE_TIMES = 20
 _AROUND_S = 0.9  # of a stream, before and after what is measured
 
 Result = dict[str, Any]
@@ -65,7 +69,7 @@ class Bench:
 
     def fact(self, name: str, found: dict[str, float], unit: str, goal: str) -> None:
         """Adds a row; figures of relays that were not measured stay empty."""
-        figures = [f"{found[n]:.1f}" if n in found else "" for n in ("paddock", "nginx", "direct")]
+        figures = [f"{found[n]:.2f}" if n in found else "" for n in ("paddock", "nginx", "direct")]
         self.facts.append((f"{name}, {unit}", *figures, _ratio(found), goal))
 
 
@@ -102,9 +106,11 @@ def bench_relay_beside_nginx(real_server: RealOllama) -> None:
         ):
             bench = Bench(recording, loader, between)
             _measure_paced(bench)
+            _leaving(bench, f"tcp:{upstream}")
         with relays(real_server.host, folder / "real") as between:
             bench.relays = between
             _real_model(bench)
+            _leaving_real(bench, real_server)
     _print(bench)
 
 
@@ -188,29 +194,64 @@ def _ratio(found: dict[str, float]) -> str:
 
 
 def _slow_reader(bench: Bench) -> None:
-    grown: dict[str, list[float]] = {r.name: [] for r in bench.relays if r.pid is not None}
-    p99: dict[str, list[float]] = {relay.name: [] for relay in bench.relays}
+    names = [relay.name for relay in bench.relays]
+    grown: dict[str, list[float]] = {name: [] for name in names if name != "direct"}
+    with_it: dict[str, list[Result]] = {name: [] for name in names}
+    without: dict[str, list[Result]] = {name: [] for name in names}
     with load() as slow:
         for _ in range(ROUNDS):
             for relay in bench.relays:
                 late, beside = _beside_a_slow_reader(bench, relay, slow)
-                p99[relay.name].append(beside["p99_us"])
+                with_it[relay.name].append(beside)
+                without[relay.name].append(_sixteen(bench, relay))
                 if relay.pid is not None:
                     grown[relay.name].append(late["grown_bytes"] / 1000)
     size_mb = bench.recording.size_bytes(LATE_CHUNKS) / 1e6
     most = {name: max(sizes) for name, sizes in grown.items()}
     bench.fact(f"a reader {size_mb:.0f} MB behind: memory", most, "kB", "bounded")
-    least = {name: min(figures) for name, figures in p99.items()}
-    bench.fact("16 x 50/s beside it, p99", least, "us", "as above")
+    for key, shown in (("p50_us", "p50"), ("p99_us", "p99")):
+        for results, what in ((with_it, "beside it"), (without, "without it")):
+            medians = {n: statistics.median(r[key] for r in results[n]) for n in names}
+            bench.fact(f"16 x 50/s {what}, {shown}", medians, "us", "both alike")
+
+
+def _leaving(bench: Bench, upstream: str) -> None:
+    median, most = {}, {}
+    for relay in bench.relays:
+        body = paced_body(20_000, 200)
+        result = bench.load.run(relay, body=body, times=LEAVE_TIMES, upstream=upstream)
+        median[relay.name], most[relay.name] = result["median_ms"], result["most_ms"]
+    bench.fact("a client leaves: until upstream's end, median", median, "ms", "< 50")
+    bench.fact("a client leaves: until upstream's end, most", most, "ms", "< 50")
+
+
+def _leaving_real(bench: Bench, server: RealOllama) -> None:
+    """Ollama writes a line to its log once a request has ended; this one would take a minute."""
+    median, most = {}, {}
+    for relay in bench.relays:
+        took_ms = []
+        for _ in range(LEAVE_TIMES):
+            known = len(server.requests_log())
+            left_ns = leave_at_once(relay.where, ENDLESS | {"model": MODEL})
+            while len(server.requests_log()) == known:
+                time.sleep(0.001)
+            took_ms.append((time.monotonic_ns() - left_ns) / 1e6)
+        median[relay.name], most[relay.name] = statistics.median(took_ms), max(took_ms)
+    bench.fact("the same, until Ollama's log says it ended, median", median, "ms", "< 50")
+    bench.fact("the same, most", most, "ms", "")
 
 
 def _beside_a_slow_reader(bench: Bench, relay: Relay, slow: Load) -> tuple[Result, Result]:
     slow.begin(relay, body=paced_body(LATE_CHUNKS, 0), late_s=STEADY_S + _AROUND_S)
-    chunks = round(50 * (STEADY_S + _AROUND_S))
-    beside = bench.ask(relay, streams=16, chunks=chunks, rate=50, steady_s=STEADY_S)
+    beside = _sixteen(bench, relay)
     late = slow.result()
     check_whole(late, bench.recording.size_bytes(LATE_CHUNKS))
     return late, beside
+
+
+def _sixteen(bench: Bench, relay: Relay) -> Result:
+    chunks = round(50 * (STEADY_S + _AROUND_S))
+    return bench.ask(relay, streams=16, chunks=chunks, rate=50, steady_s=STEADY_S)
 
 
 def _real_model(bench: Bench) -> None:

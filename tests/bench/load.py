@@ -223,12 +223,53 @@ def read_late(job: dict[str, Any]) -> dict[str, Any]:
     return {"sizes": [content_bytes(bytes(data))], "whole": True, "grown_bytes": grown_bytes}
 
 
+def leave(job: dict[str, Any]) -> dict[str, Any]:
+    """Asks for `times` streams, leaves each after its first chunk, and tells how long it took until
+    the upstream, asked at `upstream`, lost the connection behind it."""
+    took_ms: list[float] = []
+    for _ in range(job["times"]):
+        known = len(_lost_ns(job["upstream"]))
+        left_ns = leave_at_once(job["where"], job["body"])
+        deadline_s = time.monotonic() + WAIT_S
+        while len(lost := _lost_ns(job["upstream"])) == known:
+            assert time.monotonic() < deadline_s, "the upstream was never told"
+            time.sleep(_SOON_S)
+        took_ms.append((lost[known] - left_ns) / 1e6)
+    return {"median_ms": statistics.median(took_ms), "most_ms": max(took_ms)}
+
+
+def leave_at_once(where: str, body: dict[str, Any]) -> int:
+    """Asks for a stream, closes after its first chunk, and gives the time of that."""
+    with _connected(where) as sock:
+        sock.settimeout(WAIT_S)
+        sock.sendall(_request(json.dumps(body).encode()))
+        data = b""
+        while MARK not in data:
+            more = sock.recv(_RECV_BYTES)
+            assert more, "the stream was cut"
+            data += more
+        return time.monotonic_ns()
+
+
+def _lost_ns(upstream: str) -> list[int]:
+    with _connected(upstream) as sock, sock.makefile("rb") as answer:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        while line := answer.readline().strip():
+            size = int(line.partition(b": ")[2]) if line.startswith(b"Content-Length") else 0
+        found: list[int] = json.loads(answer.read(size))
+    return found
+
+
+def _done(job: dict[str, Any], runner: asyncio.Runner) -> dict[str, Any]:
+    if "late_s" in job:
+        return read_late(job)
+    return leave(job) if "times" in job else runner.run(run(job))
+
+
 def main() -> None:
     with asyncio.Runner() as runner:
         for line in sys.stdin:
-            job = json.loads(line)
-            result = read_late(job) if "late_s" in job else runner.run(run(job))
-            print(json.dumps(result), flush=True)
+            print(json.dumps(_done(json.loads(line), runner)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The processes of a benchmark: the two relays, the upstream and the load, each on its own.
 
-Owns how each is started and ended. A relay is an address and the process that is measured.
+Owns how each is started, where it runs and how it is ended. A relay is an address and the process
+that is measured. Relays have one core, upstream and load another one, where there are two. With
+PADDOCK_BENCH_REALTIME=1, as root, other work on the machine does not come between (SCHED_RR).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 from provider import ROOT
 
 _START_S = 20.0
+_RELAY_CORE, _LOAD_CORE = 0, 1
 _NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
 events {{ worker_connections 4096; }}
@@ -61,6 +64,7 @@ def _paddock(upstream: str, folder: Path) -> Iterator[Relay]:
     path = folder / "p.sock"
     with _module("bench.served", path, f"http://{upstream}") as process:
         assert _line(process) == "ready"
+        place(process.pid, _RELAY_CORE)
         yield Relay("paddock", f"unix:{path}", process.pid)
 
 
@@ -78,7 +82,16 @@ def _nginx(upstream: str, folder: Path) -> Iterator[Relay]:
             assert process.poll() is None, "nginx did not start"
             assert time.monotonic() < deadline, "nginx does not listen"
             time.sleep(0.01)
+        place(process.pid, _RELAY_CORE)
         yield Relay("nginx", f"unix:{path}", process.pid)
+
+
+def place(pid: int, core: int) -> None:
+    """Gives a process its core, and with PADDOCK_BENCH_REALTIME a place before all others."""
+    if len(os.sched_getaffinity(0)) > 1:
+        os.sched_setaffinity(pid, {core})
+    if os.environ.get("PADDOCK_BENCH_REALTIME"):
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
 
 
 def nginx_program() -> str:
@@ -95,7 +108,9 @@ def nginx_program() -> str:
 def paced_upstream(recording: Path) -> Iterator[str]:
     """Runs the paced upstream meanwhile; gives its HOST:PORT."""
     with _module("bench.upstream", recording) as process:
-        yield f"127.0.0.1:{_line(process)}"
+        where = f"127.0.0.1:{_line(process)}"
+        place(process.pid, _LOAD_CORE)
+        yield where
 
 
 class Load:
@@ -126,6 +141,7 @@ class Load:
 def load() -> Iterator[Load]:
     """Runs a process that opens streams meanwhile."""
     with _module("bench.load") as process:
+        place(process.pid, _LOAD_CORE)
         yield Load(process)
 
 
@@ -160,5 +176,5 @@ def _ended(process: subprocess.Popen[Any]) -> Iterator[None]:
 def _line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert line, f"{process.args} ended"
+    assert line, f"{process.args!r} ended"
     return line.rstrip("\n")

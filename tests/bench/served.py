@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from pathlib import Path
 
 from endpoints import serving
+from paddock.endpoint.lane_loop import new_loop
 from paddock.endpoint.ports import EndpointLimits
 from paddock.logs import configure_logs
 
@@ -24,4 +26,6 @@ async def main(path: Path, url: str) -> None:
 
 if __name__ == "__main__":
     configure_logs("info", "json")
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    gc.freeze()  # as the daemon does
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main(Path(sys.argv[1]), sys.argv[2]))

@@ -2,7 +2,8 @@
 
 Owns a TCP server on loopback. The request says how many chunks and how many a second; 0 is a flood,
 as fast as the socket takes them. `created_at` is the only thing in a chunk that is not as recorded:
-it holds CLOCK_MONOTONIC in nanoseconds, which all processes of one machine share.
+it holds CLOCK_MONOTONIC in nanoseconds, which all processes of one machine share. GET gives the
+times, by the same clock, at which connections were lost before their answer had ended.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 TICK_S = 0.001
 STAMP_DIGITS = 30  # as wide as the time that Ollama writes
@@ -75,6 +76,7 @@ class Wheel:
 class Stream(asyncio.Protocol):
     """One connection and the answer that it is sent."""
 
+    lost_ns: ClassVar[list[int]] = []
     period_ticks = 1
 
     def __init__(self, recording: Recording, wheel: Wheel) -> None:
@@ -87,6 +89,8 @@ class Stream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        if self._sent < self._chunks:
+            self.lost_ns.append(time.monotonic_ns())
         self._chunks = 0
 
     def data_received(self, data: bytes) -> None:
@@ -97,7 +101,14 @@ class Stream(asyncio.Protocol):
         if found and len(body) >= size:
             self._data = b""
             self._close = b"connection: close" in lower
-            self._begin(json.loads(body)["options"])
+            if lower.startswith(b"get"):
+                self._tell()
+            else:
+                self._begin(json.loads(body)["options"])
+
+    def _tell(self) -> None:
+        body = json.dumps(self.lost_ns).encode()
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
     def _begin(self, options: dict[str, int]) -> None:
         self._sent, self._chunks = 1, options["num_predict"]

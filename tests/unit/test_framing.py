@@ -39,6 +39,49 @@ def test_chunks_are_followed_wherever_they_are_cut(
     assert b"".join(payload) == b"".join(contents)
 
 
+# Content that looks like framing, much of it, so that reads of each kind occur.
+_TRICKY = st.lists(
+    st.sampled_from([b"\r\n", b"\r", b"\n", b"0", b"5", b"a", b"x" * 30]), min_size=1
+)
+_RECORDS = st.one_of(_TRICKY.map(b"".join), st.integers(1, 5000).map(lambda size: b"y" * size))
+
+
+@given(st.lists(_RECORDS, max_size=60), st.lists(st.integers(1, 4000), min_size=1))
+def test_quick_ways_over_chunks_find_what_the_slow_one_finds(
+    contents: list[bytes], sizes: list[int]
+) -> None:
+    whole, at = chunked(contents), 0
+    quick, slow = Chunked(), Chunked()
+    for size in itertools.cycle(sizes):
+        part = whole[at : at + size]
+        at += size
+        assert quick.passes(part) or quick.feed(part) == len(part)
+        assert slow.feed(part, []) == len(part)
+        assert (quick.clean, quick.done) == (slow.clean, slow.done)
+        assert quick.chunks == slow.chunks
+        if at >= len(whole):
+            break
+    assert quick.done
+    assert quick.chunks == len(contents)
+
+
+def test_one_whole_chunk_is_known_by_its_size_line() -> None:
+    for size in range(1, 1200):
+        chunk = b"%x\r\n%b\r\n" % (size, b"x" * size)
+        framing = Chunked()
+        assert framing.passes(chunk) == (len(chunk) < 1024)
+        assert not framing.passes(chunk[:-1])
+        assert not framing.passes(chunk + b"1")
+        framing.feed(chunk[:-1])
+        assert not framing.passes(chunk), "another one is not yet whole"
+
+
+def test_the_last_chunk_is_not_one_to_pass() -> None:
+    framing = Chunked()
+    assert not framing.passes(b"0\r\n\r\n")
+    assert not framing.passes(b"")
+
+
 def test_what_follows_the_last_chunk_is_not_ours() -> None:
     framing = Chunked()
     assert framing.feed(chunked([b"a"]) + b"HTTP/1.1 200") == len(chunked([b"a"]))

@@ -10,12 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from paddock.endpoint import exchange as module
-from paddock.endpoint.exchange import (
-    Exchange,
-    ExchangeFailed,
-    collect,
-    open_exchange,
-)
+from paddock.endpoint.collecting import collect
+from paddock.endpoint.exchange import Exchange, ExchangeFailed, open_exchange
 from paddock.endpoint.upstream import Upstream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -83,7 +79,7 @@ async def test_a_connection_is_used_again_after_a_clean_end(peer: tuple[Peer, Up
 async def test_two_requests_at_once_never_share_a_connection(peer: tuple[Peer, Upstream]) -> None:
     it, upstream = peer
     await ask(upstream)
-    assert await asyncio.gather(ask(upstream), ask(upstream)) == [b"ok", b"ok"]
+    assert list(await asyncio.gather(ask(upstream), ask(upstream))) == [b"ok", b"ok"]
     assert sorted(len(requests) for requests in it.connections) == [1, 2]
 
 

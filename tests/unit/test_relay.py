@@ -5,81 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import socket
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Iterator
 
 import pytest
-from aiohttp.abc import AbstractStreamWriter
 
-from paddock.endpoint.dialects import Dialect, error_record
-from paddock.endpoint.exchange import Exchange
-from paddock.endpoint.framing import Chunked, Framing, Length
+from endpoints import until
+from paddock.endpoint.framing import Chunked, Length
 from paddock.endpoint.ports import EndpointLimits
-from paddock.endpoint.relay import ClientSide, Ending, Pump, Wire
+from paddock.endpoint.pump import Ending
+from paddock.endpoint.upstream import Pool
+from pumps import HEAD, Pumped, pumped
 
 CHUNK = b'5\r\n{"a"}\r\n'
-HEAD = b"HEAD"
+LARGE = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+
+Between = Callable[..., contextlib.AbstractAsyncContextManager[Pumped]]
 
 
-@dataclass
-class Bench:
-    """A pump between two socket pairs; the test holds the far end of each."""
-
-    pump: Pump
-    client: socket.socket
-    ollama: socket.socket
-    towards_client: asyncio.Transport
-
-    async def send(self, data: bytes) -> None:
-        await asyncio.get_running_loop().sock_sendall(self.ollama, data)
-
-    async def received(self, size: int) -> bytes:
-        loop, found = asyncio.get_running_loop(), bytearray()
-        while len(found) < size:
-            found += await loop.sock_recv(self.client, size - len(found))
-        return bytes(found)
-
-
-Between = Callable[..., contextlib.AbstractAsyncContextManager[Bench]]
-
-
-@pytest.fixture
-def between() -> Between:
-    return _between
-
-
-@contextlib.asynccontextmanager
-async def _between(
-    framing: Framing, *, raw: bool = True, limits: EndpointLimits | None = None
-) -> AsyncIterator[Bench]:
-    loop = asyncio.get_running_loop()
-    ours, client = socket.socketpair()
-    up, ollama = socket.socketpair()
-    for sock in (client, ollama):
-        sock.setblocking(False)
-    reader = asyncio.StreamReader()
-    transport, protocol = await loop.create_connection(
-        lambda: asyncio.StreamReaderProtocol(reader), sock=ours
-    )
-    writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-    _, exchange = await loop.create_connection(Exchange, sock=up)
-    exchange.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
-    await exchange.head(1)
-    told = functools.partial(error_record, Dialect.OLLAMA, "application/x-ndjson")
-    wire = Wire(HEAD, raw=raw, keep_alive=True)
-    side = ClientSide(transport, cast("AbstractStreamWriter", writer), wire)
-    pump = Pump(side, exchange, framing=framing, told=told, limits=limits or EndpointLimits())
-    pump.start()
-    try:
-        yield Bench(pump, client, ollama, transport)
-    finally:
-        pump.stop()
-        transport.abort()
-        client.close()
-        ollama.close()
-        await asyncio.sleep(0)
+@pytest.fixture(params=["transport", "lane"])
+def between(request: pytest.FixtureRequest) -> Iterator[Between]:
+    """A stream whose chunks come by the transport alone (as over TLS), or in a lane."""
+    pool = Pool() if request.param == "lane" else None
+    yield functools.partial(pumped, pool=pool)
+    if pool is not None:
+        pool.close()
 
 
 async def test_bytes_pass_as_they_came_and_nothing_beyond_the_end(between: Between) -> None:
@@ -98,16 +47,15 @@ async def test_bytes_pass_as_they_came_and_nothing_beyond_the_end(between: Betwe
 async def test_a_client_that_does_not_read_stops_ollama_and_fills_no_memory(
     between: Between,
 ) -> None:
-    chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
     async with between(Chunked()) as bench:
         run = asyncio.create_task(bench.pump.run())
-        flood = asyncio.create_task(bench.send(chunk * 256))
+        flood = asyncio.create_task(bench.send(LARGE * 256))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await asyncio.shield(flood)
-        assert bench.towards_client.get_write_buffer_size() < 1_000_000
+        assert bench.towards_client.get_write_buffer_size() <= 64 * 1024
         assert not run.done()
-        assert await bench.received(len(HEAD) + 256 * len(chunk)) == HEAD + chunk * 256
+        assert await bench.received(len(HEAD) + 256 * len(LARGE)) == HEAD + LARGE * 256
         await flood
         await bench.send(b"0\r\n\r\n")
         assert await run is Ending.FINISHED
@@ -115,12 +63,105 @@ async def test_a_client_that_does_not_read_stops_ollama_and_fills_no_memory(
 
 async def test_a_client_that_never_reads_again_is_dropped(between: Between) -> None:
     async with between(Chunked(), limits=EndpointLimits(client_stall_s=0.1)) as bench:
-        flood = asyncio.create_task(bench.send((b"8000\r\n" + b"x" * 0x8000 + b"\r\n") * 256))
+        flood = asyncio.create_task(bench.send(LARGE * 256))
         assert await bench.pump.run() is Ending.CUT
         assert bench.towards_client.is_closing()
         flood.cancel()
         with contextlib.suppress(asyncio.CancelledError, ConnectionError):
             await flood
+
+
+async def test_a_slow_reader_is_held_back_and_the_stream_beside_it_goes_on(
+    between: Between,
+) -> None:
+    async with between(Chunked()) as slow, between(Chunked()) as quick:
+        runs = [asyncio.create_task(bench.pump.run()) for bench in (slow, quick)]
+        flood = asyncio.create_task(slow.send(LARGE * 256))
+        await until(lambda: slow.towards_client.get_write_buffer_size() > 0, 5)
+        for _ in range(1000):
+            await quick.send(CHUNK)
+        whole = HEAD + CHUNK * 1000
+        assert await quick.received(len(whole)) == whole
+        assert not flood.done(), "ollama is held back"
+        assert slow.towards_client.get_write_buffer_size() <= 64 * 1024
+        assert await slow.received(len(HEAD) + 256 * len(LARGE)) == HEAD + LARGE * 256
+        for bench in (slow, quick):
+            await bench.send(b"0\r\n\r\n")
+        assert await asyncio.gather(*runs, flood) == [Ending.FINISHED, Ending.FINISHED, None]
+
+
+async def test_ollama_sees_the_end_of_its_connection_as_soon_as_the_client_is_given_up(
+    between: Between,
+) -> None:
+    async with between(Chunked()) as bench:
+        await bench.send(CHUNK)
+        assert await bench.received(len(HEAD + CHUNK)) == HEAD + CHUNK
+        bench.pump.stop()
+        assert await bench.left() == b""
+
+
+async def test_a_client_that_has_gone_is_noticed_by_the_next_chunk(between: Between) -> None:
+    async with between(Chunked()) as bench:
+        await bench.send(CHUNK)
+        assert await bench.received(len(HEAD + CHUNK)) == HEAD + CHUNK
+        bench.client.close()
+        await bench.send(CHUNK)
+        assert await bench.pump.run() is Ending.CUT
+        bench.pump.stop()
+        assert await bench.left() == b""
+
+
+async def test_chunks_keep_their_order_when_the_client_falls_behind_and_catches_up(
+    between: Between,
+) -> None:
+    parts = [b"%x\r\n%b\r\n" % (size, b"%d" % (size % 10) * size) for size in range(1, 2000)]
+    whole = HEAD + b"".join(parts)
+    async with between(Chunked()) as bench:
+        run = asyncio.create_task(bench.pump.run())
+        flood = asyncio.create_task(bench.send(b"".join(parts)))
+        got = b""
+        while len(got) < len(whole):
+            got += await bench.received(min(50_000, len(whole) - len(got)))
+        assert got == whole
+        await flood
+        await bench.send(b"0\r\n\r\n")
+        assert await run is Ending.FINISHED
+
+
+async def test_an_error_is_told_after_what_waits_for_a_slow_client(between: Between) -> None:
+    async with between(Chunked()) as bench:
+        sent, got = HEAD, b""
+        while not bench.towards_client.get_write_buffer_size():
+            bench.pump._receive(LARGE)
+            sent += LARGE
+        with contextlib.suppress(BlockingIOError):
+            while more := bench.client.recv(65536):
+                got += more  # there is room again, and the transport has not noticed
+        bench.exchange.fail("paddock is stopping")
+        record = b'{"error":"paddock is stopping"}\n'
+        whole = sent + b"%x\r\n%b\r\n0\r\n\r\n" % (len(record), record)
+        assert got + await bench.received(len(whole) - len(got)) == whole
+        assert await bench.pump.run() is Ending.BROKEN
+
+
+async def test_a_client_that_catches_up_after_the_end_opens_nothing_again(
+    between: Between,
+) -> None:
+    async with between(Chunked()) as bench:
+        run = asyncio.create_task(bench.pump.run())
+        await bench.send(CHUNK)
+        assert await bench.received(len(HEAD + CHUNK)) == HEAD + CHUNK
+        sent = b""
+        while not bench.towards_client.get_write_buffer_size():
+            bench.pump._receive(LARGE)
+            sent += LARGE
+        await asyncio.sleep(0)  # it waits for the client
+        bench.exchange.fail("paddock is stopping")
+        assert await bench.left() == b""
+        assert await bench.received(len(sent)) == sent
+        assert await run is Ending.BROKEN
+        pool = bench.exchange._pool
+        assert pool is None or (lanes := pool.lanes()) is None or not lanes.by_descriptor
 
 
 async def test_an_end_between_two_chunks_is_told_and_the_connection_stays(

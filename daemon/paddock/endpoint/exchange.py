@@ -22,8 +22,10 @@ from paddock.endpoint.framing import (
     framing_of,
     parse_head,
 )
+from paddock.endpoint.lanes import LaneReader, Receive
 from paddock.endpoint.upstream import Pool, Upstream, new_buffer
 
+_CUT_OFF = "ollama closed the connection before its answer was whole"
 _HEAD_END = b"\r\n\r\n"
 _MAX_REPEATED_BYTES = 64 * 1024  # a request is kept until it is sure that it need not be repeated
 
@@ -56,7 +58,8 @@ class Exchange(asyncio.BufferedProtocol):
         self._again: Callable[[], Awaitable[None]] | None = None
         self._stays = False
         self._early = b""  # what came before somebody took it
-        self._receive: Callable[[bytes], None] | None = None
+        self._receive: Receive | None = None
+        self._lane: LaneReader | None = None
         self._lost: Callable[[str], None] | None = None
         self._failure: str | None = None
 
@@ -71,16 +74,13 @@ class Exchange(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._buffer[:nbytes])
-        if self._receive is not None:
-            self._receive(data)
-        else:
-            self.data_received(data)
+        self.data_received(bytes(self._buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Takes what has come: the head, then what somebody waits for."""
         if self._receive is not None:
-            self._receive(data)
+            if self._receive(data):
+                self._leave_transport(self._receive)
         elif self._failure is None:
             self._again = None
             self._early += data
@@ -91,7 +91,7 @@ class Exchange(asyncio.BufferedProtocol):
             self._head.set_exception(_Stale())
             self._head.exception()  # seen: nobody may be waiting for it
         else:
-            self.fail("ollama closed the connection before its answer was whole")
+            self.fail(_CUT_OFF)
 
     # --- called by the relay
 
@@ -102,31 +102,31 @@ class Exchange(asyncio.BufferedProtocol):
 
     async def head(self, timeout_s: float) -> Head:
         """Waits for the head. Raises ExchangeFailed."""
+        late = f"ollama did not answer within {timeout_s:g} s"
+        timer = asyncio.get_running_loop().call_later(timeout_s, partial(self.fail, late, 504))
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._first_head()
-        except TimeoutError:
-            message = f"ollama did not answer within {timeout_s:g} s"
-            raise ExchangeFailed(message, status=504) from None
+            return await self._first_head()
+        finally:
+            timer.cancel()
 
     def take(self) -> bytes:
         """Takes what has come of the body so far."""
         early, self._early = self._early, b""
         return early
 
-    def attach(self, receive: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
+    def attach(self, receive: Receive, lost: Callable[[str], None]) -> None:
         """Hands everything that follows to `receive`, and the end of the connection to `lost`."""
         self._receive, self._lost = receive, lost
         if self._failure is not None:
             lost(self._failure)
 
-    def fail(self, message: str) -> None:
+    def fail(self, message: str, status: int = 502) -> None:
         """Ends the exchange for a reason that its user is told; only the first one counts."""
         if self._failure is not None:
             return
         self._failure = message
         if not self._head.done():
-            self._head.set_exception(ExchangeFailed(message))
+            self._head.set_exception(ExchangeFailed(message, status=status))
             self._head.exception()  # seen: nobody may be waiting for it
         if self._lost is not None:
             self._lost(message)
@@ -134,6 +134,8 @@ class Exchange(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Drops the connection at once, so that Ollama stops."""
+        if self._lane is not None:
+            self._lane.pause()
         if self._transport is not None:
             self._transport.abort()
 
@@ -142,7 +144,11 @@ class Exchange(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or self._pool is None or self._failure is not None:
             return
-        if self._stays and not (transport.is_closing() or transport.get_write_buffer_size()):
+        if self._lane is not None:
+            self._lane.pause()
+        if self._stays and not (
+            self._early or transport.is_closing() or transport.get_write_buffer_size()
+        ):
             self._transport = None
             transport.resume_reading()
             self._pool.put(transport)
@@ -155,13 +161,34 @@ class Exchange(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Stops reading, so that Ollama's own buffers fill and it waits."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._lane is not None:
+            self._lane.pause()
+        elif self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Reads again."""
-        if self._transport is not None and not self._transport.is_closing():
+        """Reads again, unless the connection was closed meanwhile."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._lane is not None:
+            self._lane.resume()
+        else:
             self._transport.resume_reading()
+
+    def _leave_transport(self, receive: Receive) -> None:
+        """Reads in a lane from now on, where the transport is a bare socket and has sent all.
+
+        Not before something has come that was not the last: a short answer is not worth it.
+        """
+        transport = self._transport
+        lanes = None if self._pool is None else self._pool.lanes()
+        if lanes is None or transport is None or transport.is_closing():
+            return
+        if not transport.get_write_buffer_size() and transport.get_extra_info("sslcontext") is None:
+            transport.pause_reading()
+            descriptor = transport.get_extra_info("socket").fileno()
+            self._lane = LaneReader(lanes, descriptor, receive, partial(self.fail, _CUT_OFF))
+            self._lane.resume()
 
     async def _first_head(self) -> Head:
         try:
@@ -221,61 +248,6 @@ async def _ask(exchange: Exchange, upstream: Upstream, request: bytes, *, connec
         why = os.strerror(error.errno) if error.errno else str(error)
         raise ExchangeFailed(f"ollama at {upstream.url} cannot be reached: {why}") from error
     exchange.send(request)
-
-
-async def collect(exchange: Exchange, head: Head, *, max_bytes: int, timeout_s: float) -> bytes:
-    """Reads a whole body. Raises ExchangeFailed when it does not end, or is too long."""
-    collector = _Collector(exchange, head, max_bytes)
-    collector.receive(exchange.take())
-    exchange.attach(collector.receive, collector.lost)
-    try:
-        async with asyncio.timeout(timeout_s):
-            await collector.ended.wait()
-    except TimeoutError:
-        raise ExchangeFailed("ollama's answer does not end", status=504) from None
-    body = collector.body()
-    if collector.whole:
-        exchange.release()
-    return body
-
-
-class _Collector:
-    def __init__(self, exchange: Exchange, head: Head, max_bytes: int) -> None:
-        self.ended = asyncio.Event()
-        self._exchange = exchange
-        self._framing = framing_for(head)
-        self._room = max_bytes
-        self._payload: list[bytes] = []
-        self._failure: str | None = None
-        self._surplus = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether the answer ended where it should, and nothing came after it."""
-        return self._framing.done and not self._surplus
-
-    def receive(self, data: bytes) -> None:
-        self._room -= len(data)
-        if self._room < 0:
-            self._exchange.fail("ollama's answer is too long")
-            return
-        try:
-            if self._framing.feed(data, self._payload) < len(data):
-                self._surplus = True
-        except BadAnswer as error:
-            self._exchange.fail(str(error))
-        if self._framing.done:
-            self.ended.set()
-
-    def lost(self, message: str) -> None:
-        if not (self._framing.done or self._framing.ends_with_connection):
-            self._failure = message
-        self.ended.set()
-
-    def body(self) -> bytes:
-        if self._failure is not None:
-            raise ExchangeFailed(self._failure)
-        return b"".join(self._payload)
 
 
 def framing_for(head: Head) -> Framing:

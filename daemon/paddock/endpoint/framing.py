@@ -31,7 +31,10 @@ class Head:
 
     def get(self, name: bytes) -> bytes:
         """Gives the first header of that lower-case name, or nothing."""
-        return next((value for key, value in self.headers if key.lower() == name), b"")
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return b""
 
     @property
     def content_type(self) -> str:
@@ -68,15 +71,71 @@ class Framing(Protocol):
         """Whether the body stands between two whole records."""
         ...
 
+    def passes(self, data: bytes) -> bool:
+        """Follows `data` and says so, or does nothing: all but one whole chunk is for `feed`."""
+        ...
+
     def feed(self, data: bytes, payload: list[bytes] | None = None) -> int:
         """Follows `data`, adds what is content to `payload`, and gives how much belongs to us."""
         ...
 
 
+def _one_chunk(read_bytes: int) -> bytes | tuple[bytes, ...]:
+    """Gives how a read of that size begins that is one whole chunk; () where none has that size."""
+    for digits in range(1, 5):
+        line = b"%x\r\n" % max(0, read_bytes - digits - 2 * _END_OF_CHUNK)
+        if len(line) == digits + _END_OF_CHUNK and line != b"0\r\n":
+            return line
+    return ()
+
+
+_FEW = 1024
+_ONE_CHUNK = [_one_chunk(size) for size in range(_FEW)]
+_SIZES = [None, *(b"%x" % size for size in range(1, 4 * _FEW))]  # None: the last chunk stays
+
+
+def _whole_chunks(data: bytes, at: int) -> tuple[int, int]:
+    """Gives where the first chunk begins that is not whole, and how many are passed over.
+
+    Quick, and nearly always all that there is: a read mostly brings one whole chunk, or many.
+    """
+    if len(data) - at > _FEW:
+        found = _many_chunks(data[at:])
+        if found[1]:
+            return at + found[0], found[1]
+    end, chunks = len(data), 0
+    while found_line := _SIZE_LINE.match(data, at):
+        size = int(found_line[1], 16)
+        after = found_line.end() + size + _END_OF_CHUNK
+        if size == 0 or after > end:
+            break
+        chunks += 1
+        at = after
+    return at, chunks
+
+
+def _many_chunks(data: bytes) -> tuple[int, int]:
+    """Does the same for many short chunks at once; passes none where content has line ends.
+
+    Cut at line ends, lines and contents take turns; where each line is the size of the content
+    after it, no other reading is possible.
+    """
+    pieces = data.split(b"\r\n")
+    contents = pieces[1:-1:2]
+    lines = pieces[: 2 * len(contents) : 2]
+    try:
+        if lines != [_SIZES[size] for size in map(len, contents)]:
+            return 0, 0
+    except IndexError:
+        return 0, 0
+    rest = pieces[2 * len(contents) :]
+    return len(data) - sum(map(len, rest)) - _END_OF_CHUNK * (len(rest) - 1), len(contents)
+
+
 class Chunked:
     """Transfer-Encoding: chunked, followed from size line to size line."""
 
-    __slots__ = ("_left", "_line", "_trailer", "chunks", "done", "ends_with_connection")
+    __slots__ = ("_between", "_left", "_line", "_trailer", "chunks", "done", "ends_with_connection")
 
     def __init__(self) -> None:
         self.done = self.ends_with_connection = False
@@ -84,17 +143,24 @@ class Chunked:
         self._left = 0  # of the present chunk, its CRLF included
         self._line = b""  # a size or trailer line that is not yet whole
         self._trailer = False
+        self._between = True
 
     @property
     def clean(self) -> bool:
         """Whether the last chunk is whole and the next one has not begun."""
-        return not (self._left or self._line or self._trailer or self.done)
+        return self._between
+
+    def passes(self, data: bytes) -> bool:
+        """Follows `data` where it is one whole chunk between two others, which is soon seen."""
+        size = len(data)
+        if self._between and size < _FEW and data.startswith(_ONE_CHUNK[size]):
+            self.chunks += 1
+            return True
+        return False
 
     def feed(self, data: bytes, payload: list[bytes] | None = None) -> int:
         """Follows `data` over any number of chunks. Raises BadAnswer for a size that is none."""
         at, end = 0, len(data)
-        if payload is None and not (self._left or self._line or self._trailer or self.done):
-            at = self._pass_whole_chunks(data)
         while at < end and not self.done:
             if self._left:
                 size = min(self._left, end - at)
@@ -102,24 +168,18 @@ class Chunked:
                     self._keep(data, at, size, payload)
                 self._left -= size
                 at += size
-                continue
-            at = self._next_line(data, at)
+            else:
+                at = self._next_lines(data, at, quick=payload is None)
+        self._between = not (self._left or self._line or self._trailer or self.done)
         return at
 
-    def _pass_whole_chunks(self, data: bytes) -> int:
-        """Gives where the first chunk begins that is not whole: quick, and nearly always the end.
-
-        A read mostly brings one whole chunk, or many.
-        """
-        at, end = 0, len(data)
-        while found := _SIZE_LINE.match(data, at):
-            size = int(found[1], 16)
-            after = found.end() + size + _END_OF_CHUNK
-            if size == 0 or after > end:
-                break
-            self.chunks += 1
-            at = after
-        return at
+    def _next_lines(self, data: bytes, at: int, *, quick: bool) -> int:
+        if quick and not (self._line or self._trailer):
+            passed, chunks = _whole_chunks(data, at)
+            self.chunks += chunks
+            if passed > at:
+                return passed
+        return self._next_line(data, at)
 
     def _keep(self, data: bytes, at: int, size: int, payload: list[bytes]) -> None:
         content = min(size, self._left - _END_OF_CHUNK)
@@ -167,6 +227,10 @@ class Length:
         """Never: what is promised in bytes has no room for anything else."""
         return False
 
+    def passes(self, data: bytes) -> bool:  # noqa: ARG002 - there are no chunks
+        """Never: there are no chunks."""
+        return False
+
     def feed(self, data: bytes, payload: list[bytes] | None = None) -> int:
         """Counts down."""
         size = min(self._left, len(data))
@@ -190,6 +254,10 @@ class UntilClose:
     @property
     def clean(self) -> bool:
         """Never: no boundary is visible."""
+        return False
+
+    def passes(self, data: bytes) -> bool:  # noqa: ARG002 - there are no chunks
+        """Never: there are no chunks."""
         return False
 
     def feed(self, data: bytes, payload: list[bytes] | None = None) -> int:

@@ -9,10 +9,12 @@ would wait for one after the other.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from paddock.endpoint.lanes import Lanes, lanes_of
 from paddock.errors import SettingsError
 
 _PORTS = {"http": 80, "https": 443}
@@ -33,13 +35,21 @@ class Pool:
 
     def __init__(self) -> None:
         self.buffer = new_buffer()  # one for all: what was read is taken out before the next read
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_Waiting] = []  # the one that waits the longest first
+        self._sweeper: asyncio.TimerHandle | None = None  # one for all of them
         self._closed = False
+        self._lanes: Lanes | None = None
+
+    def lanes(self) -> Lanes | None:
+        """Gives what answers are read in, if this loop can have it."""
+        if self._lanes is None:
+            self._lanes = lanes_of(asyncio.get_running_loop())
+        return self._lanes
 
     def take(self) -> asyncio.Transport | None:
         """Takes an open connection out, if there is one."""
         while self._waiting:
-            transport = self._waiting.pop().leave()
+            transport = self._waiting.pop().transport
             if not transport.is_closing():
                 return transport
         return None
@@ -48,44 +58,53 @@ class Pool:
         """Keeps a connection on which nothing is under way, or closes it where there are enough."""
         if self._closed or len(self._waiting) >= MAX_WAITING:
             transport.abort()
-        else:
-            self._waiting.append(_Waiting(self, transport))
+            return
+        self._waiting.append(_Waiting(self, transport))
+        if self._sweeper is None:
+            self._sweep_later(MAX_WAIT_S)
 
     def drop(self, waiting: _Waiting) -> None:
-        """Forgets one connection."""
+        """Closes and forgets one connection."""
         if waiting in self._waiting:
             self._waiting.remove(waiting)
+        waiting.transport.abort()
 
     def close(self) -> None:
         """Closes all of them, and whatever is put back later."""
         self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         while self._waiting:
-            self._waiting.pop().leave().abort()
+            self._waiting.pop().transport.abort()
+
+    def _sweep(self) -> None:
+        """Closes those that have waited too long."""
+        self._sweeper = None
+        now_s = time.monotonic()
+        while self._waiting:
+            left_s = self._waiting[0].since_s + MAX_WAIT_S - now_s
+            if left_s > 0:
+                self._sweep_later(left_s)
+                return
+            self.drop(self._waiting[0])
+
+    def _sweep_later(self, left_s: float) -> None:
+        self._sweeper = asyncio.get_running_loop().call_later(left_s, self._sweep)
 
 
 class _Waiting(asyncio.Protocol):
     """One connection that waits: whatever comes on it was not asked for, so it is closed."""
 
     def __init__(self, pool: Pool, transport: asyncio.Transport) -> None:
-        self._pool, self._transport = pool, transport
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(MAX_WAIT_S, self._end)
+        self.transport, self.since_s = transport, time.monotonic()
+        self._pool = pool
         transport.set_protocol(self)
 
-    def leave(self) -> asyncio.Transport:
-        """Gives the connection to whoever sets its next protocol."""
-        self._timer.cancel()
-        return self._transport
-
     def data_received(self, data: bytes) -> None:  # noqa: ARG002 - nothing was asked
-        self._end()
+        self._pool.drop(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it only waited
-        self._end()
-
-    def _end(self) -> None:
         self._pool.drop(self)
-        self.leave().abort()
 
 
 @dataclass(frozen=True, slots=True)
