@@ -66,11 +66,25 @@ def test_the_installed_command_is_called_paddock(installed: Path, tmp_path: Path
     assert paddock.__version__ in said.split()
 
 
-def test_the_wheel_holds_every_module_and_nothing_of_the_workshop(wheel: Path) -> None:
-    source = ROOT / "daemon"
+def test_the_wheel_holds_every_module_and_unit_and_nothing_of_the_workshop(wheel: Path) -> None:
+    source, units = ROOT / "daemon", ROOT / "systemd"
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert packed == {str(path.relative_to(source)) for path in source.rglob("*.py")}
+    modules = {str(path.relative_to(source)) for path in source.rglob("*.py")}
+    files = (path.relative_to(units) for path in units.rglob("*") if path.is_file())
+    assert packed == modules | {f"paddock/units/{file}" for file in files}
+
+
+def test_the_installed_wheel_finds_its_units(installed: Path, tmp_path: Path) -> None:
+    said = _run(
+        "-c",
+        "from paddock.edges.systemd_manager import shipped_units as units;"
+        "print(*sorted(units(is_user=False)), *sorted(units(is_user=True)))",
+        cwd=tmp_path,
+        PYTHONPATH=str(installed),
+    )
+    each = ["paddock.service", "paddock.service.d/notify-reload.conf", "paddock.socket"]
+    assert said.split() == [*each, *each]
 
 
 def test_the_wheel_carries_its_licence_and_its_needs(wheel: Path) -> None:
