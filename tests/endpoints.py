@@ -11,9 +11,11 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from paddock.core.access import Peer, Policy
+from paddock.core.desired import Bounds, Residency
+from paddock.core.keep_alive import KeepAlive
 from paddock.core.metrics import render
 from paddock.core.names import Name
 from paddock.endpoint.framing import Head, parse_head
@@ -21,6 +23,8 @@ from paddock.endpoint.ports import Admission, EndpointLimits, StreamCounts
 from paddock.endpoint.server import Endpoint
 from paddock.endpoint.socket import claim_socket
 from paddock.errors import PaddockError
+from real import RealOllama
+from tiny_models import embedding_model
 
 PROMPT = [{"role": "user", "content": "Count from one to ten."}]
 MODEL = "smol"
@@ -37,13 +41,47 @@ ENDLESS = {
 }
 
 
+# A model that calls a tool, for it has seen itself do so three times; and one that gives vectors.
+CALLER, VECTORS = "caller", "vectors"
+_CALL = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
+_SEEN = f"<|im_start|>user\nAdd.<|im_end|>\n<|im_start|>assistant\n{_CALL}<|im_end|>\n"
+_CALLS = (
+    "{{ if .ToolCalls }}<tool_call>{{ range .ToolCalls }}"
+    '{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}'
+    "{{ end }}</tool_call>{{ end }}"
+)
+_TURN = f"<|im_start|>{{{{ .Role }}}}\n{{{{ .Content }}}}{_CALLS}<|im_end|>\n"
+_TEMPLATE = (
+    f"{{{{ if .Tools }}}}{_SEEN * 3}{{{{ end }}}}"
+    f"{{{{ range .Messages }}}}{_TURN}{{{{ end }}}}<|im_start|>assistant\n"
+)
+ADD = [{"role": "user", "content": "Add."}]
+TOOL = {
+    "type": "function",
+    "function": {"name": "add", "parameters": {"type": "object", "properties": {}}},
+}
+
+
+def add_talents(server: RealOllama) -> None:
+    """Makes the two models on a server that has the small one."""
+    modelfile = server.folder / "Caller"
+    modelfile.write_text(f'FROM {MODEL}\nTEMPLATE """{_TEMPLATE}"""\n')
+    server.cli("create", CALLER, "-f", modelfile)
+    gguf = server.folder / "vectors.gguf"
+    gguf.write_bytes(embedding_model())
+    server.create_from_gguf(VECTORS, gguf)
+
+
 @dataclass
 class ScriptedHost:
     """A host that admits every model, unless the test says otherwise."""
 
     verdict: Any = "serve"
-    keep_alive: float | None = None
-    client_keep_alive_allowed: bool = True
+    keep_alive: KeepAlive | None = None
+    clients: Literal["deny", "allow"] | Bounds | None = "allow"
+    mending_s: float = 0.0
+    message: str = ""
+    uses: list[str] = field(default_factory=list)
     is_ready: bool = True
     is_healthy: bool = True
     admitted: list[str] = field(default_factory=list)
@@ -125,16 +163,20 @@ class ScriptedHost:
     async def admit(self, model: str, peer: Peer | None) -> Admission:
         self.admitted.append(model)
         if not self.rules.sees_text(peer, model):
-            return Admission(model, "not_found", "", "", 0, None, client_keep_alive_allowed=False)
+            return Admission(model, "not_found")
         return Admission(
             name=model,
             verdict=self.verdict,
             reason="SourceHashing",
-            message=f"model '{model}' is being made",
+            message=self.message or f"model '{model}' is being made",
             retry_after_s=7,
+            mending_s=self.mending_s,
+            residency=Residency(clients=self.clients),
             keep_alive=self.keep_alive,
-            client_keep_alive_allowed=self.client_keep_alive_allowed,
         )
+
+    def used(self, model: str) -> None:
+        self.uses.append(model)
 
 
 @dataclass

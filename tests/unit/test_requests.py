@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paddock.core.desired import Bounds, Residency
+from paddock.core.keep_alive import KeepAlive
 from paddock.endpoint.ports import Admission
 from paddock.endpoint.requests import BadRequest, fold, parse_body
 
@@ -22,8 +25,9 @@ VALUES = st.recursive(
 )
 
 
-def admission(keep_alive: float | None, *, allowed: bool) -> Admission:
-    return Admission("a", "serve", "", "", 0, keep_alive, allowed)
+def admission(keep_alive: float | None, clients: Any) -> Admission:
+    held = None if keep_alive is None else KeepAlive.parse(keep_alive)
+    return Admission("a", "serve", residency=Residency(clients=clients), keep_alive=held)
 
 
 @pytest.mark.parametrize(
@@ -94,28 +98,51 @@ def test_show_takes_the_older_key_where_the_newer_is_empty() -> None:
     assert parse_body(b'{"name":"b","model":"a"}', model_keys=keys).model == "a"
 
 
+SOME = Bounds(KeepAlive(60.0), KeepAlive(600.0))
+
+
 @pytest.mark.parametrize(
-    ("data", "keep_alive", "allowed", "sent"),
+    ("data", "keep_alive", "clients", "sent"),
     [
-        (b'{"model":"a"}', -1, True, "-1"),
-        (b'{"model":"a"}', -1, False, "-1"),
-        (b'{"model":"a"}', 0.5, True, "0.5"),
-        (b'{"model":"a"}', None, True, None),
-        (b'{"model":"a","keep_alive":null}', 300, True, "300"),
-        (b'{"model":"a","keep_alive":0}', -1, True, "0"),
-        (b'{"model":"a","keep_alive":0}', -1, False, "-1"),
-        (b'{"model":"a","keep_alive":"5m"}', 300, True, '"5m"'),
-        (b'{"model":"a","KEEP_ALIVE":0}', -1, False, "-1"),
-        ('{"model":"a","\u212aeep_alive":0}'.encode(), -1, False, "-1"),
-        (b'{"model":"a","keep_alive":0}', None, False, None),
+        (b'{"model":"a"}', -1, "allow", "-1"),
+        (b'{"model":"a"}', -1, "deny", "-1"),
+        (b'{"model":"a"}', 0.5, "allow", "0.5"),
+        (b'{"model":"a"}', None, "allow", None),
+        (b'{"model":"a"}', None, None, None),
+        (b'{"model":"a","keep_alive":null}', 300, "allow", "300"),
+        (b'{"model":"a","keep_alive":0}', -1, "allow", "0"),
+        (b'{"model":"a","keep_alive":0}', -1, "deny", "-1"),
+        (b'{"model":"a","keep_alive":"5m"}', 300, "allow", '"5m"'),
+        (b'{"model":"a","keep_alive":"no time"}', 300, "allow", '"no time"'),
+        (b'{"model":"a","keep_alive":"no time"}', 300, "deny", "300"),
+        (b'{"model":"a","KEEP_ALIVE":0}', -1, "deny", "-1"),
+        ('{"model":"a","\u212aeep_alive":0}'.encode(), -1, "deny", "-1"),
+        (b'{"model":"a","keep_alive":0}', None, "deny", None),
+        # Without a rule a client's own counts where the file says nothing.
+        (b'{"model":"a","keep_alive":0}', -1, None, "-1"),
+        (b'{"model":"a","keep_alive":0}', None, None, "0"),
+        # Within bounds, which a client that gives none does not meet.
+        (b'{"model":"a","keep_alive":"2m"}', -1, SOME, "120"),
+        (b'{"model":"a","keep_alive":0}', -1, SOME, "60"),
+        (b'{"model":"a","keep_alive":-1}', 300, SOME, "600"),
+        (b'{"model":"a"}', -1, SOME, "-1"),
+        (b'{"model":"a","keep_alive":null}', None, SOME, None),
+        (b'{"model":"a","keep_alive":5}', None, SOME, "60"),
     ],
 )
 def test_keep_alive_is_the_clients_only_where_it_may_give_one(
-    data: bytes, keep_alive: float | None, allowed: bool, sent: str | None
+    data: bytes, keep_alive: float | None, clients: Any, sent: str | None
 ) -> None:
-    body = parse_body(data).with_keep_alive(admission(keep_alive, allowed=allowed))
+    body = parse_body(data).with_keep_alive(admission(keep_alive, clients))
     assert body.fields.get("keep_alive") == sent
     assert json.loads(body.encode())["model"] == "a"
+
+
+@pytest.mark.parametrize("value", ["true", '"soon"', "9e99", "[1]", '""'])
+def test_a_time_that_cannot_be_held_against_bounds_is_refused(value: str) -> None:
+    body = parse_body(b'{"model":"a","keep_alive":%b}' % value.encode())
+    with pytest.raises(BadRequest, match=r"^keep_alive "):
+        body.with_keep_alive(admission(-1, SOME))
 
 
 @given(st.dictionaries(st.text(), VALUES, max_size=6), st.booleans())

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -204,6 +205,49 @@ with claim_socket(Path("other"), environ=environ) as claim:
 
 
 @pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("tcp", "is no Unix socket; name a path"),
+        ("abstract", "is abstract, so anybody could connect"),
+        ("datagram", "does not listen"),
+        ("deaf", "does not listen"),
+        ("two", "hands over 2 sockets"),
+    ],
+)
+def test_what_systemd_hands_over_must_be_a_file_that_listens(
+    path: Path, kind: str, why: str
+) -> None:
+    """Whoever asks over TCP or an abstract name was let in by nobody."""
+    program = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[1]), 4)
+from pathlib import Path
+from paddock.endpoint.socket import claim_socket
+from paddock.errors import SettingsError
+environ = {"LISTEN_FDS": sys.argv[2], "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "a:b"}
+try:
+    claim_socket(Path("other"), environ=environ)
+except SettingsError as error:
+    print(error.message)
+"""
+    family = socket.AF_INET if kind == "tcp" else socket.AF_UNIX
+    how = socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM
+    with socket.socket(family, how) as handed:
+        names: dict[str, Any] = {"tcp": ("127.0.0.1", 0), "abstract": f"\0paddock-{os.getpid()}"}
+        handed.bind(names.get(kind, str(path)))
+        if kind not in {"datagram", "deaf"}:
+            handed.listen()
+        out = subprocess.run(
+            [sys.executable, "-c", program, str(handed.fileno()), "2" if kind == "two" else "1"],
+            pass_fds=[handed.fileno()], capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert why in out.stdout
+    assert out.stdout.count("\n") == 1
+    assert "other" not in here()
+
+
+@pytest.mark.parametrize(
     "environ",
     [
         {},
@@ -215,6 +259,20 @@ with claim_socket(Path("other"), environ=environ) as claim:
 )
 def test_what_systemd_handed_to_another_process_is_not_taken(environ: dict[str, str]) -> None:
     assert activated_socket(environ, 77) is None
+
+
+def test_where_no_login_made_a_folder_the_path_is_in_the_home(tmp_path: Path) -> None:
+    run, user, home = (tmp_path / name for name in ("run", "user", "home"))
+    environ = {"XDG_RUNTIME_DIR": str(user), "HOME": str(home)}
+    path = default_socket_path(environ, 1000, run_dir=run)
+    assert path == home / ".local" / "state" / "paddock" / "paddock.sock"
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    set_state = environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
+    path = default_socket_path(set_state, 1000, run_dir=run)
+    assert path == tmp_path / "state" / "paddock" / "paddock.sock"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="set PADDOCK_SOCKET"):
+        default_socket_path(environ | {"HOME": str(tmp_path / "file")}, 1000, run_dir=run)
 
 
 def test_the_path_is_the_setting_then_run_then_the_users_folder(tmp_path: Path) -> None:

@@ -49,7 +49,12 @@ class Problem(Exception):
         request_id = f"req_{secrets.token_hex(12)}"
         body = error_body(dialect, self.status, self.message, code=self.code, request_id=request_id)
         kind = JSON_TYPE if dialect is Dialect.OLLAMA else "application/json"
-        return Answer(status=self.status, body=body, headers={"Content-Type": kind, **self.headers})
+        answer = Answer(
+            status=self.status, body=body, headers={"Content-Type": kind, **self.headers}
+        )
+        if self.headers.get("Connection") == "close":
+            answer.force_close()  # the header alone would only say so
+        return answer
 
 
 def answer_json(value: Mapping[str, Any], *, status: int = 200) -> web.Response:

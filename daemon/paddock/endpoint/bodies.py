@@ -15,6 +15,8 @@ from aiohttp.web import RequestPayloadError
 from paddock.endpoint.answers import Problem
 from paddock.endpoint.ports import EndpointLimits
 
+_CLOSE = {"Connection": "close"}
+
 
 class Bodies:
     """The bodies that are held at present."""
@@ -37,6 +39,9 @@ class Bodies:
     def _check(self, request: web.BaseRequest) -> None:
         if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             raise Problem(415, "the body is compressed; send it as it is")
+        coding = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
+        if coding != "chunked":
+            raise Problem(501, f"transfer coding {coding} is not known", headers=_CLOSE)
         if (request.content_length or 0) > self._limits.max_body_bytes:
             raise self._too_large()
         expects = request.headers.get("Expect", "").lower() == "100-continue"
@@ -45,12 +50,15 @@ class Bodies:
 
     async def _fill(self, request: web.BaseRequest, body: bytearray) -> None:
         try:
+            if request.content.is_eof():  # it came with its head, as most do
+                self._take(request.content.read_nowait(), body)
+                return
             async with asyncio.timeout(self._limits.body_s):
                 while data := await request.content.readany():
                     self._take(data, body)
         except TimeoutError:
             message = f"the body did not come within {self._limits.body_s:g} s"
-            raise Problem(408, message, headers={"Connection": "close"}) from None
+            raise Problem(408, message, headers=_CLOSE) from None
         except RequestPayloadError:
             raise Problem(400, "the body cannot be read: it does not end as it should") from None
 
@@ -60,9 +68,9 @@ class Bodies:
         if len(body) > self._limits.max_body_bytes:
             raise self._too_large()
         if self._held_bytes > self._limits.max_buffered_bytes:
-            headers = {"Retry-After": "1", "Connection": "close"}
+            headers = {"Retry-After": "1"} | _CLOSE
             raise Problem(503, "too many large requests at once; try again", headers=headers)
 
     def _too_large(self) -> Problem:
         message = f"the body has more than {self._limits.max_body_bytes} bytes"
-        return Problem(413, message, headers={"Connection": "close"})
+        return Problem(413, message, headers=_CLOSE)

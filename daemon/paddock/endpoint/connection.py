@@ -37,6 +37,8 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         self.peer = read_peer(transport)
         problem = self._census.enter(self.peer)
+        if problem is None:
+            self._census.silent.add(self)
         if problem is not None and self.transport is not None:
             # Nothing was read, and nothing will be: whoever floods us costs one answer.
             self.transport.write(plain_answer(problem))
@@ -44,6 +46,7 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Lets the connection go."""
+        self._census.silent.discard(self)
         self._census.leave(self.peer)
         super().connection_lost(exc)
 
@@ -63,12 +66,13 @@ class Connection(web.RequestHandler):
 
 
 class Census:
-    """How many connections there are, and whose."""
+    """How many connections there are, and whose; `silent` are those that sent no request yet."""
 
     def __init__(self, limits: EndpointLimits, counts: StreamCounts) -> None:
         self._limits = limits
         self._counts = counts
         self._by_user: Counter[int | None] = Counter()
+        self.silent: set[object] = set()
 
     def enter(self, peer: Peer | None) -> Problem | None:
         """Counts one; gives why it is one too many, if so."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any, assert_never
 
 from paddock.core.names import Name
+from paddock.endpoint.framing import Head
 from paddock.errors import InvalidName
 
 
@@ -37,6 +40,16 @@ _OPENAI_TYPES = {
     503: "server_error",
 }
 _EMBED = frozenset({"/api/embed", "/api/embeddings", "/v1/embeddings"})
+_OPENAI_END = (b"\ndata: ", (b"[DONE]", b'{"error"'))
+_ENDS = {
+    "/v1/chat/completions": _OPENAI_END,
+    "/v1/completions": _OPENAI_END,
+    "/v1/responses": (
+        b"\nevent: ",
+        (b"response.completed", b"response.failed", b"response.incomplete", b"error"),
+    ),
+    "/v1/messages": (b"\nevent: ", (b"message_stop", b"error")),
+}
 _ANTHROPIC_TYPES = _OPENAI_TYPES | {413: "request_too_large", 503: "overloaded_error"}
 
 
@@ -78,13 +91,18 @@ def not_found_message(path: str, model: str) -> str:
 
 
 def error_record(
-    dialect: Dialect, content_type: str, message: str, *, code: str | None = None
+    dialect: Dialect,
+    content_type: str,
+    message: str,
+    *,
+    status: int = 502,
+    code: str | None = None,
 ) -> bytes | None:
     """Writes an error as one record of a stream that has begun, or None where none can be told.
 
     An answer that is one JSON object, begun and not ended, has no room for an error.
     """
-    error = _json(_error(dialect, 502, message, code))
+    error = _json(_error(dialect, status, message, code))
     match content_type.partition(";")[0].strip().lower():
         case "application/x-ndjson":
             return error + b"\n"
@@ -93,6 +111,22 @@ def error_record(
             return event + b"data: " + error + b"\n\n"
         case _:
             return None
+
+
+def end_check(path: str, head: Head) -> Callable[[bytes], bool] | None:
+    """Gives what tells, of the last bytes of a stream of events, whether they are its end. None for
+    other answers: Ollama ends those of its own dialect with an error where there is one."""
+    is_events = head.content_type.startswith("text/event-stream")
+    ends = _ENDS.get(path) if is_events and head.status == 200 else None
+    return None if ends is None else partial(_ends_with, *ends)
+
+
+def _ends_with(field: bytes, words: tuple[bytes, ...], last: bytes) -> bool:
+    """Looks at the last event: where none begins within what is there, it is a long one, and those
+    are ends."""
+    last = b"\n" + last
+    at = last.rfind(field)
+    return at < 0 or last.startswith(words, at + len(field))
 
 
 def _error(dialect: Dialect, status: int, message: str, code: str | None) -> dict[str, Any]:

@@ -15,31 +15,26 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from paddock.core.access import Peer
+from paddock.endpoint.admitting import Admitting
+from paddock.endpoint.announcing import Announcer, is_event_stream
 from paddock.endpoint.answers import Answer, Problem
 from paddock.endpoint.bodies import Bodies
+from paddock.endpoint.collecting import collect
 from paddock.endpoint.connection import peer_of
-from paddock.endpoint.dialects import dialect_of, not_found_message
-from paddock.endpoint.exchange import Exchange, ExchangeFailed, collect, open_exchange
+from paddock.endpoint.dialects import not_found_message
+from paddock.endpoint.exchange import Exchange, ExchangeFailed, open_exchange
 from paddock.endpoint.framing import Head
+from paddock.endpoint.headers import forwarded_headers
 from paddock.endpoint.hidden import names_scratch, without_hidden
 from paddock.endpoint.ports import Admission, EndpointLimits, Host
-from paddock.endpoint.relay import HOP_BY_HOP, Ending, Relayed, passed_on, relay
+from paddock.endpoint.pump import Ending
+from paddock.endpoint.relay import Relayed, passed_on, relay
 from paddock.endpoint.requests import BadRequest, Body, parse_body
 from paddock.endpoint.routes import KEEP_ALIVE, LISTS, Kind, Route, model_of
 from paddock.endpoint.stopping import Stopping
 from paddock.endpoint.streams import Streams
 from paddock.endpoint.upstream import Upstream
-from paddock.endpoint.waiting import HEADERS as WAIT_HEADERS
 from paddock.endpoint.waiting import wait_of, without_wait
-from paddock.errors import InvalidName, PaddockError
-
-# Ollama sends plain bytes when nothing else is asked for, and lists can then be read here.
-_NOT_FORWARDED = (
-    HOP_BY_HOP | WAIT_HEADERS | {b"host", b"expect", b"accept-encoding", b"content-encoding"}
-)
-
-# A model may become ready without an event, as when a person mends its link.
-_RECHECK_S = 1.0
 
 log = structlog.get_logger()
 
@@ -54,19 +49,45 @@ class Forwarder:
         self._host = host
         self._upstream = upstream
         self._limits = limits
-        self._stopping = stopping
         self._bodies = Bodies(limits)
+        self._admitting = Admitting(host, stopping)
 
     async def stream(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
         """Serves one of the streams. Raises Problem and ExchangeFailed before the first byte."""
+        announcer = Announcer(request, heartbeat_s=self._limits.heartbeat_s)
+        try:
+            return await self._stream(request, route, announcer)
+        except Problem as problem:
+            if not announcer.begun:
+                raise
+            return announcer.end(problem.status, problem.message, problem.code)
+        except ExchangeFailed as failure:
+            if not announcer.begun:
+                raise
+            return announcer.end(failure.status, failure.message)
+
+    async def _stream(
+        self, request: web.BaseRequest, route: Route, announcer: Announcer
+    ) -> web.StreamResponse:
         began_s = asyncio.get_running_loop().time()
         peer = peer_of(request)
         with self._failures_counted(), self.streams.slot(None if peer is None else peer.uid):
-            exchange = await self._ask(request, route, peer)
-            with self.streams.behind(exchange):
+            model, exchange = await self._ask(request, route, peer, announcer)
+            with self._used(route, model), self.streams.behind(exchange):
                 head = await exchange.head(self._limits.first_answer_s)
                 self.streams.counts.first_byte.observe(asyncio.get_running_loop().time() - began_s)
-                return await self._relay(request, route, exchange, head)
+                if announcer.begun and not is_event_stream(head):
+                    return announcer.end_with(announcer.refused(await self._rest(exchange, head)))
+                return await self._relay(request, route, exchange, head, begun=announcer.begun)
+
+    @contextlib.contextmanager
+    def _used(self, route: Route, model: str) -> Iterator[None]:
+        """Only Ollama's own dialect has a keep_alive; what the others use is looked at after."""
+        try:
+            yield
+        finally:
+            if route.path not in KEEP_ALIVE:
+                self._host.used(model)
 
     async def read(self, request: web.BaseRequest, route: Route) -> web.Response:
         """Serves one of the reads: HEAD like GET, what does not exist for the peer left out."""
@@ -88,8 +109,11 @@ class Forwarder:
         exchange = await open_exchange(self._upstream, sent, connect_s=self._limits.connect_s)
         with self.streams.behind(exchange):
             head = await exchange.head(self._limits.read_s)
-            size, time_s = self._limits.max_answer_bytes, self._limits.read_s
-            return head, await collect(exchange, head, max_bytes=size, timeout_s=time_s)
+            return head, await self._rest(exchange, head)
+
+    async def _rest(self, exchange: Exchange, head: Head) -> bytes:
+        size, time_s = self._limits.max_answer_bytes, self._limits.read_s
+        return await collect(exchange, head, max_bytes=size, timeout_s=time_s)
 
     @contextlib.contextmanager
     def _failures_counted(self) -> Iterator[None]:
@@ -99,22 +123,29 @@ class Forwarder:
             self.streams.counts.failures += 1
             raise
 
-    async def _ask(self, request: web.BaseRequest, route: Route, peer: Peer | None) -> Exchange:
+    async def _ask(
+        self, request: web.BaseRequest, route: Route, peer: Peer | None, announcer: Announcer
+    ) -> tuple[str, Exchange]:
         query, limit_s = request.rel_url.raw_query_string, self._limits.max_wait_s
         wait_s = wait_of(query, request.headers, limit_s=limit_s)
         async with self._bodies.read(request) as data:
             body = _parse(data)
-            admission = await self._admitted(body.model, route, peer, wait_s=wait_s)
+            announcer.allow(body, route.path)
+            admission = await self._admitting.admitted(
+                body.model, route, peer, wait_s=wait_s, announcer=announcer
+            )
             if route.path in KEEP_ALIVE:
-                body = body.with_keep_alive(admission)
+                body = _with_keep_alive(body, admission)
             sent = self._request(request, route, method="POST", body=body.encode())
-            return await open_exchange(self._upstream, sent, connect_s=self._limits.connect_s)
+            connect_s = self._limits.connect_s
+            return body.model, await open_exchange(self._upstream, sent, connect_s=connect_s)
 
     async def _relay(
-        self, request: web.BaseRequest, route: Route, exchange: Exchange, head: Head
+        self, request: web.BaseRequest, route: Route, exchange: Exchange, head: Head, *, begun: bool
     ) -> Relayed:
-        dialect, limits = dialect_of(route.path), self._limits
-        relayed, ending = await relay(request, exchange, head=head, dialect=dialect, limits=limits)
+        relayed, ending = await relay(
+            request, exchange, head=head, path=route.path, limits=self._limits, begun=begun
+        )
         self._count(ending)
         self.streams.counts.chunks += relayed.chunks
         log.debug("stream ended", path=route.path, status=head.status, ending=ending.value)
@@ -142,42 +173,12 @@ class Forwarder:
         if names_scratch(model) or not policy.sees_text(peer, model):
             raise Problem(404, not_found_message(route.path, model))
 
-    async def _admitted(
-        self, model: str, route: Route, peer: Peer | None, *, wait_s: float
-    ) -> Admission:
-        if names_scratch(model):
-            raise Problem(404, not_found_message(route.path, model))
-        try:
-            admission = await self._host.admit(model, peer)
-            if admission.verdict == "not_ready" and wait_s > 0:
-                admission = await self._stopping.unless(self._ready(model, peer, wait_s=wait_s))
-        except InvalidName as error:
-            raise Problem(400, error.message) from error
-        except PaddockError as error:
-            raise _not_ready(error.reason, error.message, retry_after_s=1) from error
-        _check(admission, route)
-        return admission
-
-    async def _ready(self, model: str, peer: Peer | None, *, wait_s: float) -> Admission:
-        """Asks again whenever something changed, until the model can be served or time is up."""
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + wait_s
-        while True:
-            admission = await self._host.admit(model, peer)
-            left_s = until_s - loop.time()
-            if admission.verdict != "not_ready" or left_s <= 0:
-                return admission
-            await self._host.changed(min(left_s, _RECHECK_S))
-
     def _request(
         self, request: web.BaseRequest, route: Route, *, method: str, body: bytes
     ) -> bytes:
         query = without_wait(request.rel_url.raw_query_string)
         target = f"{route.path}?{query}" if query else route.path
-        named = {name.strip().lower() for name in request.headers.get("Connection", "").split(",")}
-        dropped = _NOT_FORWARDED | {name.encode() for name in named}
-        headers = [pair for pair in request.raw_headers if pair[0].lower() not in dropped]
-        return self._upstream.request(method, target, headers, body)
+        return self._upstream.request(method, target, forwarded_headers(request), body)
 
 
 def _parse(data: bytes, *, model_keys: tuple[str, ...] = ("model",)) -> Body:
@@ -187,21 +188,11 @@ def _parse(data: bytes, *, model_keys: tuple[str, ...] = ("model",)) -> Body:
         raise Problem(400, str(error)) from None
 
 
-def _check(admission: Admission, route: Route) -> None:
-    match admission.verdict:
-        case "serve":
-            return
-        case "not_found":
-            raise Problem(404, admission.message or not_found_message(route.path, admission.name))
-        case "not_ready":
-            raise _not_ready(
-                admission.reason, admission.message, retry_after_s=admission.retry_after_s
-            )
-
-
-def _not_ready(reason: str, message: str, *, retry_after_s: int) -> Problem:
-    headers = {"Retry-After": str(max(1, retry_after_s))}
-    return Problem(503, f"{message} ({reason})", code="model_not_ready", headers=headers)
+def _with_keep_alive(body: Body, admission: Admission) -> Body:
+    try:
+        return body.with_keep_alive(admission)
+    except BadRequest as error:
+        raise Problem(400, str(error)) from None
 
 
 def _whole(head: Head, body: bytes) -> web.Response:

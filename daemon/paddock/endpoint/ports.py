@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from paddock.core.access import Peer, Policy
+from paddock.core.desired import Residency
+from paddock.core.keep_alive import KeepAlive
 from paddock.core.metrics import Histogram
 
+NO_RESIDENCY = Residency()
 FIRST_BYTE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 Verdict = Literal["serve", "not_ready", "not_found"]
@@ -23,18 +26,20 @@ Verdict = Literal["serve", "not_ready", "not_found"]
 class Admission:
     """What becomes of a request for one model.
 
-    `keep_alive` is the wire value to put in where the client gave none or may not give its own
-    (seconds, negative for ever; None: nothing is put in). `reason` and `message` are told to the
-    client unless the verdict is `serve`; an empty message is Ollama's own for a name it lacks.
+    `reason` and `message` are told to the client unless the verdict is `serve`; an empty message is
+    Ollama's own for a name it lacks. `mending_s` is how long even a client that did not ask to wait
+    is kept, because what is wrong is likely mended by then. `residency` and `keep_alive` are what
+    the file says of the model's memory at this moment.
     """
 
     name: str
     verdict: Verdict
-    reason: str
-    message: str
-    retry_after_s: int
-    keep_alive: int | float | None
-    client_keep_alive_allowed: bool
+    reason: str = ""
+    message: str = ""
+    retry_after_s: int = 0
+    mending_s: float = 0.0
+    residency: Residency = NO_RESIDENCY
+    keep_alive: KeepAlive | None = None
 
 
 class Host(Protocol):
@@ -82,6 +87,11 @@ class Host(Protocol):
         """Decides about one request for `model`, just before it is forwarded."""
         ...
 
+    def used(self, model: str) -> None:
+        """Takes note of a use that could carry no keep_alive: where the file gives one, it is set
+        once the use has ended."""
+        ...
+
     async def changed(self, timeout_s: float) -> None:
         """Waits until another decision is likely, or for that long."""
         ...
@@ -111,10 +121,12 @@ class Host(Protocol):
 class EndpointLimits:
     """The bounds that keep one client from harming the others.
 
-    A body is JSON, with images in base64: 64 MiB holds several photographs. `first_answer_s` is
+    A body is JSON, with images in base64: 64 MiB holds several photographs. `max_header_bytes` is
+    for one header, or the line of the request. `first_answer_s` is
     long because a large model loads for minutes and an answer that is not streamed comes whole.
     """
 
+    max_header_bytes: int = 8 * 2**10
     max_body_bytes: int = 64 * 2**20
     max_buffered_bytes: int = 256 * 2**20
     max_answer_bytes: int = 64 * 2**20

@@ -14,6 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from paddock.core.desired import Bounds, Residency
+from paddock.core.keep_alive import KeepAlive
+from paddock.core.policy import client_wire
 from paddock.endpoint.ports import Admission
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -40,14 +43,19 @@ class Body:
     def with_keep_alive(self, admission: Admission) -> Body:
         """Puts the model's keep_alive in where the client gave none or may not give its own.
 
-        null counts as none (`ollama:api/types.go Duration.UnmarshalJSON`).
+        null counts as none (`ollama:api/types.go Duration.UnmarshalJSON`). What a client may give
+        as it likes is passed on as it came. Raises BadRequest for a time that has to be kept within
+        bounds and is none.
         """
-        given = self.fields.get("keep_alive", "null") != "null"
-        if given and admission.client_keep_alive_allowed:
+        given = self.fields.get("keep_alive", "null")
+        residency, keep_alive = admission.residency, admission.keep_alive
+        if given != "null" and is_clients_own(residency, keep_alive):
             return self
         fields = {key: value for key, value in self.fields.items() if key != "keep_alive"}
-        if admission.keep_alive is not None:
-            fields["keep_alive"] = json.dumps(admission.keep_alive)
+        bounded = given != "null" and isinstance(residency.clients, Bounds)
+        wire = client_wire(residency, keep_alive, _time(given) if bounded else None)
+        if wire is not None:
+            fields["keep_alive"] = json.dumps(wire)
         return replace(self, fields=fields)
 
 
@@ -65,6 +73,11 @@ def parse_body(data: bytes, *, model_keys: tuple[str, ...] = ("model",)) -> Body
         if model:
             return Body(fields, model)
     raise BadRequest("model is required")
+
+
+def is_clients_own(residency: Residency, keep_alive: KeepAlive | None) -> bool:
+    """Says whether a client's own keep_alive counts, whatever it is."""
+    return (residency.clients or ("allow" if keep_alive is None else "deny")) == "allow"
 
 
 def fold(key: str) -> str:
@@ -163,6 +176,13 @@ def _constant(name: str) -> NoReturn:
 
 def _value(text: str) -> object:
     return _DECODER.decode(text)
+
+
+def _time(text: str) -> KeepAlive:
+    try:
+        return KeepAlive.parse(_value(text))
+    except ValueError as error:
+        raise BadRequest(f"keep_alive {error}") from None
 
 
 def _text(key: str) -> str:

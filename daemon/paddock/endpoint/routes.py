@@ -13,6 +13,10 @@ from urllib.parse import unquote
 
 # The other dialects have no such field, and Ollama ignores it there.
 KEEP_ALIVE = frozenset({"/api/chat", "/api/generate", "/api/embed", "/api/embeddings"})
+# Server-sent events, where the client asks for a stream.
+SSE_STREAMS = frozenset(
+    {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"}
+)
 LISTS = frozenset({"/api/tags", "/api/ps", "/v1/models"})
 
 _GET = ("GET", "HEAD")
@@ -46,8 +50,7 @@ def _routes(kind: Kind, methods: tuple[str, ...], *paths: str) -> dict[str, Rout
 
 _TABLE = {
     **_routes(Kind.STREAM, _POST, *KEEP_ALIVE),
-    **_routes(Kind.STREAM, _POST, "/v1/chat/completions", "/v1/completions", "/v1/embeddings"),
-    **_routes(Kind.STREAM, _POST, "/v1/responses", "/v1/messages"),
+    **_routes(Kind.STREAM, _POST, "/v1/embeddings", *SSE_STREAMS),
     **_routes(Kind.READ, _GET, "/", "/api/version", *LISTS),
     **_routes(Kind.SHOW, _POST, "/api/show"),
     **_routes(Kind.CONTROL, _GET, "/paddock/status", "/paddock/plan", "/healthz", "/readyz"),
@@ -58,6 +61,8 @@ _TABLE = {
     **_routes(Kind.STORE, ("DELETE",), "/api/delete"),
 }
 
+
+STREAMS = frozenset(path for path, route in _TABLE.items() if route.kind is Kind.STREAM)
 
 # What a listener that anybody may reach serves: numbers, and no model's name.
 PUBLIC = frozenset({"/healthz", "/readyz", "/metrics"})

@@ -7,15 +7,16 @@ decided behind it.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
-from paddock.endpoint.answers import Problem
+from paddock.endpoint.answers import Problem, plain_answer
 from paddock.endpoint.connection import Census, ConnectionServer
 from paddock.endpoint.control import Control
 from paddock.endpoint.dialects import dialect_of
@@ -29,6 +30,8 @@ from paddock.endpoint.stopping import Stopping
 from paddock.endpoint.upstream import Upstream
 
 _SETTLE_S = 2.0
+# For a second a connection that was just taken may be without its request.
+_SILENT_LOOKS, _LOOK_S = 50, 0.02
 _BACKLOG = 1024  # a client of a Unix socket whose backlog is full is refused, not kept waiting
 
 _Route: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -58,7 +61,8 @@ class Endpoint:
             host, admins, limits=self._limits, counts=self.counts, stopping=self._stopping
         )
         self._census = Census(self._limits, self.counts)
-        self._sites: list[tuple[web.ServerRunner, web.SockSite]] = []
+        self._answering: set[asyncio.Future[None]] = set()
+        self._sites: list[tuple[web.ServerRunner, web.SockSite, socket.socket]] = []
 
     @property
     def counts(self) -> StreamCounts:
@@ -78,37 +82,65 @@ class Endpoint:
 
     async def _start(self, sock: socket.socket, route: _Route) -> None:
         server = ConnectionServer(
-            partial(self._serve, route),
+            partial(self._counted, route),
             self._census,
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=self._limits.header_s,
+            max_line_size=self._limits.max_header_bytes,
+            max_field_size=self._limits.max_header_bytes,
         )
         runner = web.ServerRunner(server, shutdown_timeout=_SETTLE_S)
         await runner.setup()
         site = web.SockSite(runner, sock, backlog=_BACKLOG)
         await site.start()
-        self._sites.append((runner, site))
+        self._sites.append((runner, site, sock))
 
     async def stop(self, drain_s: float) -> None:
         """Takes no more connections, lets streams end for `drain_s`, then ends them itself.
 
-        Whoever waits without a stream is told at once.
+        What came before that is answered; whoever waits without a stream is told at once. Where
+        systemd holds the socket, all others wait for the next Paddock: no request is lost.
         """
+        await self._take_no_more()
         self._stopping.begin()
-        for _, site in self._sites:
+        for _, site, _ in self._sites:
             await site.stop()
         streams = self._forwarder.streams
         await streams.drained(drain_s)
         streams.fail_all("paddock is stopping")
         await streams.drained(_SETTLE_S)
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=_SETTLE_S)
         self._upstream.pool.close()
         while self._sites:
             await self._sites.pop()[0].cleanup()
 
+    async def _take_no_more(self) -> None:
+        """Leaves the sockets alone, and gives what was taken the time to send its request. The
+        sites are closed after that: asyncio drops a connection that it is taking meanwhile."""
+        for _, _, sock in self._sites:
+            asyncio.get_running_loop().remove_reader(sock)
+        for _ in range(_SILENT_LOOKS):
+            await asyncio.sleep(_LOOK_S)
+            if not self._census.silent:
+                break
+
+    async def _counted(self, route: _Route, request: web.BaseRequest) -> web.StreamResponse:
+        self._census.silent.discard(request.protocol)
+        answering = asyncio.get_running_loop().create_future()
+        self._answering.add(answering)
+        try:
+            return await self._serve(route, request)
+        finally:
+            self._answering.discard(answering)
+            answering.set_result(None)
+
     async def _serve(self, route: _Route, request: web.BaseRequest) -> web.StreamResponse:
         dialect = dialect_of(request.rel_url.raw_path)
+        if request.version not in {HttpVersion10, HttpVersion11}:
+            return _other_version(request)
         try:
             return await route(request)
         except Problem as problem:
@@ -127,7 +159,7 @@ class Endpoint:
         path = request.rel_url.raw_path
         route = find_route(path)
         if route is None:
-            raise Problem(404, f"{path} is not served here")
+            raise Problem(404, f"{path or request.method} is not served here")
         if request.method not in route.methods:
             raise _not_allowed(request.method, route)
         return await self._dispatch(request, route)
@@ -158,6 +190,13 @@ class Endpoint:
                     f"{route.path} changes the store and is not served here: "
                     "edit models.yaml, and Paddock makes it so",
                 )
+
+
+def _other_version(request: web.BaseRequest) -> web.StreamResponse:
+    """Answers in a version that we speak, where aiohttp would answer in the client's."""
+    if request.transport is not None:
+        request.transport.write(plain_answer(Problem(505, "this is HTTP/1.1 and HTTP/1.0")))
+    return Relayed(505, keep_alive=False)
 
 
 def _not_allowed(method: str, route: Route) -> Problem:

@@ -18,12 +18,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from paddock.edges.systemd import handed_over
 from paddock.errors import LockedError, PaddockError, SettingsError
 
 RUN_DIR = Path("/run/paddock")
 SOCKET_NAME = "paddock.sock"
 MAX_PATH_BYTES = 107  # sun_path, less its NUL
-_FIRST_FD = 3  # sd_listen_fds(3)
 _BACKLOG = 128
 _UNBOUND_MODE = 0o600
 
@@ -55,7 +55,8 @@ class SocketClaim:
 
 
 def default_socket_path(environ: Mapping[str, str], uid: int, *, run_dir: Path = RUN_DIR) -> Path:
-    """Chooses where the socket lies: the setting, else /run/paddock, else the user's folder.
+    """Chooses where the socket lies: the setting, else /run/paddock, else the user's folder there,
+    else, where no login made that (a container, a su), one in their home.
 
     Raises SettingsError when none of them can be used.
     """
@@ -66,6 +67,12 @@ def default_socket_path(environ: Mapping[str, str], uid: int, *, run_dir: Path =
     runtime = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}")
     if os.access(runtime, os.W_OK | os.X_OK):
         return runtime / SOCKET_NAME
+    home = environ.get("HOME")
+    if state := environ.get("XDG_STATE_HOME") or (f"{home}/.local/state" if home else ""):
+        with contextlib.suppress(OSError):
+            folder = Path(state, "paddock")
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return folder / SOCKET_NAME
     raise SettingsError(
         f"no folder for the socket: {run_dir} and {runtime} cannot be written; set PADDOCK_SOCKET"
     )
@@ -74,18 +81,34 @@ def default_socket_path(environ: Mapping[str, str], uid: int, *, run_dir: Path =
 def activated_socket(environ: Mapping[str, str], pid: int) -> socket.socket | None:
     """Takes the stream socket that systemd hands to this process, if it hands one over.
 
-    Raises SettingsError when what is handed over is not a listening stream socket.
+    Raises SettingsError when what is handed over is not one listening stream socket: a second one
+    would be held open, and never served.
     """
-    count = environ.get("LISTEN_FDS", "")
-    if environ.get("LISTEN_PID") != str(pid) or not count.isdigit() or int(count) < 1:
+    handed = handed_over(environ, pid)
+    if not handed:
         return None
-    os.set_inheritable(_FIRST_FD, False)
-    sock = socket.socket(fileno=_FIRST_FD)
+    if len(handed) > 1:
+        names = ", ".join(handed)
+        raise SettingsError(f"systemd hands over {len(handed)} sockets ({names}); hand over one")
+    sock = socket.socket(fileno=min(handed.values()))
+    wrong = _what_is_wrong(sock)
+    if wrong:
+        sock.detach()
+        raise SettingsError(f"the socket from systemd {wrong}")
+    return sock
+
+
+def _what_is_wrong(sock: socket.socket) -> str:
+    """Why nobody may be served on a socket that was handed over: who asks over TCP, or through an
+    abstract name, was not let through by the mode of any file."""
     listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if sock.type != socket.SOCK_STREAM or not listening:
-        sock.detach()
-        raise SettingsError("the socket from systemd does not listen; use ListenStream= in it")
-    return sock
+        return "does not listen; use ListenStream= in it"
+    if sock.family != socket.AF_UNIX:
+        return "is no Unix socket; name a path in ListenStream=, and use the setting LISTEN for TCP"
+    if isinstance(sock.getsockname(), bytes):
+        return "is abstract, so anybody could connect; name a path in ListenStream="
+    return ""
 
 
 def claim_socket(
@@ -102,8 +125,7 @@ def claim_socket(
     """
     sock = activated_socket(environ or {}, os.getpid())
     if sock is not None:
-        name = sock.getsockname()
-        return SocketClaim(sock, Path(name) if isinstance(name, str) else path, activated=True)
+        return SocketClaim(sock, Path(sock.getsockname()), activated=True)
     _check_path(path)
     lock = _Lock.take(path)
     try:

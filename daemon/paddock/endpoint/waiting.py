@@ -34,6 +34,8 @@ def without_wait(query: str) -> str:
 
 
 def _from_query(query: str) -> str | None:
+    if not query:
+        return None
     values = [part.partition("=")[2] for part in query.split("&") if _key(part) == "wait"]
     return unquote_plus(values[-1]) if values else None
 

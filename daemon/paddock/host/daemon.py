@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -20,17 +21,24 @@ from paddock.core.desired import State
 from paddock.core.explain import Told, explain, find_name
 from paddock.core.names import Name
 from paddock.core.plan_json import plan_to_json
+from paddock.core.progress import line
 from paddock.edges.specfile.declared import declared_at
-from paddock.endpoint.ports import Admission, StreamCounts, Verdict
+from paddock.endpoint.ports import Admission, StreamCounts
 from paddock.engine.loop import Loop
 from paddock.engine.pause import pause, resume
 from paddock.engine.world import World
 from paddock.errors import InvalidName
 from paddock.host.metrics import Metrics
-from paddock.host.readiness import Readiness
+from paddock.host.nudge import Nudge
+from paddock.host.policies import Policies
+from paddock.host.pulse import Pulse
+from paddock.host.readiness import LINK_BROKEN, Found, Readiness, Trouble
 from paddock.host.rules import Rules
 
 NOT_READY_S = 2
+MOST_RETRY_S = 600
+# A link is made anew in a few hundredths of a second: a request waits for that unasked.
+MENDING_S = 2.0
 MAX_KEPT_CHARS = 256
 
 
@@ -43,13 +51,18 @@ class Daemon:
         world: World,
         *,
         metrics: Metrics | None = None,
+        pulse: Pulse | None = None,
         allow_undeclared: bool = True,
     ):
         self._loop = loop
         self._world = world
         self._rules = Rules(lambda: loop.wanted.now, world.store, allow_undeclared=allow_undeclared)
         self._readiness = Readiness(loop, world)
+        self._policies = Policies()
+        self._nudge = Nudge(loop.wake.set)
         self._metrics = metrics or Metrics()
+        self._pulse = pulse or Pulse()
+        world.progress.listen(self._pulse.beat, self._pulse.beat)
 
     def status(self) -> Mapping[str, Any]:
         """The status as JSON."""
@@ -60,8 +73,9 @@ class Daemon:
         return None if self._loop.plan is None else plan_to_json(self._loop.plan)
 
     def healthy(self) -> bool:
-        """Whether the loop lives: it ends only with the process."""
-        return True
+        """Whether the cycles get on: they end, their actions end, or bytes move."""
+        self._pulse.see((self._loop.cycles, self._loop.event_log.last_id))
+        return self._pulse.beats
 
     def ready(self) -> tuple[bool, str]:
         """Whether the first cycle is done and Ollama answers."""
@@ -138,21 +152,47 @@ class Daemon:
         if name is None or found is None:
             policy = await self._rules.with_remote()
             seen = policy.sees_text(peer, model)
-            return _as_it_is(model) if seen else _refused(model, "not_found", "", "")
+            return Admission(model, "serve" if seen else "not_found")
         if not policy.sees(peer, name):
-            return _refused(model, "not_found", "", "")
+            return Admission(model, "not_found")
         if found.suspended:
-            return _as_it_is(model)
+            return Admission(model, "serve")
         if found.model.state is State.ABSENT:
-            return _refused(model, "not_found", "Absent", f'model "{model}" is declared absent')
+            return Admission(model, "not_found", "Absent", f'model "{model}" is declared absent')
         trouble = found.trouble or await found.check()
         if trouble is not None:
-            self._loop.wake.set()
-            return _refused(model, "not_ready", *trouble)
-        keep_alive = found.model.residency.keep_alive
-        wire = None if keep_alive is None else keep_alive.wire
+            return self._not_ready(model, found, trouble)
+        residency = found.model.residency
+        policy_now = self._policies.of(found.model, self._loop.wanted.now.timezone)
+        return Admission(model, "serve", residency=residency, keep_alive=policy_now.keep_alive)
+
+    def used(self, model: str) -> None:
+        """Look at memory soon, where a use that carried no keep_alive has loaded the model: to one
+        that was loaded it changes nothing (`ollama:server/sched.go` useLoadedRunner)."""
+        name = _parse(model)
+        found = None if name is None else self._readiness.find(name)
+        if found is None or found.suspended or found.loaded:
+            return
+        residency = found.model.residency
+        if residency.schedule or residency.keep_alive is not None:
+            self._nudge.give()
+
+    def _not_ready(self, model: str, found: Found, trouble: Trouble) -> Admission:
+        """Tell how far it is, and when to come again."""
+        self._nudge.give()
+        reason, message = trouble
+        broke_now = found.trouble is None and found.stalled is None
+        name, left_s = found.model.name.display, None
+        under_way = [told for told in self._world.progress.under_way if told.name == name]
+        if under_way:
+            message, left_s = f"{name} is being made: {line(under_way[0])}", under_way[0].left_s
         return Admission(
-            model, "serve", "", "", 0, wire, client_keep_alive_allowed=keep_alive is None
+            model,
+            "not_ready",
+            reason,
+            message,
+            retry_after_s=NOT_READY_S if left_s is None else min(math.ceil(left_s), MOST_RETRY_S),
+            mending_s=MENDING_S if broke_now and reason == LINK_BROKEN else 0.0,
         )
 
 
@@ -164,13 +204,3 @@ def _parse(model: str) -> Name | None:
 
 
 _parsed = lru_cache(maxsize=4096)(_parse)
-
-
-def _as_it_is(model: str) -> Admission:
-    return Admission(model, "serve", "", "", 0, None, client_keep_alive_allowed=True)
-
-
-def _refused(model: str, verdict: Verdict, reason: str, message: str) -> Admission:
-    return Admission(
-        model, verdict, reason, message, NOT_READY_S, None, client_keep_alive_allowed=False
-    )

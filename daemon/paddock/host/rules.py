@@ -1,7 +1,8 @@
 """The rules of access in ids, and which models of the store leave the host.
 
 Owns when names are looked up: in a thread, whenever the file changed, and once a minute, because
-accounts come and go. Decides nothing: `core/access.py` does.
+accounts come and go; only a new file is waited for, since a name service may take its time. Decides
+nothing: `core/access.py` does.
 """
 
 from __future__ import annotations
@@ -40,22 +41,30 @@ class Rules:
         self._policy = Policy()
         self._made_of: Desired | None = None
         self._made_at_s = 0.0
+        self._renewal: asyncio.Future[Policy] | None = None
         self._configs: dict[Digest, bool] = {}
 
     def current(self) -> Policy | None:
-        """The policy, where it is that of the present file and fresh."""
-        fresh = time.monotonic() - self._made_at_s < FRESH_S
-        return self._policy if self._made_of is self._desired() and fresh else None
+        """The policy, where it is that of the present file; looked up anew beside that once it is
+        no longer fresh."""
+        if self._made_of is not self._desired():
+            return None
+        if time.monotonic() - self._made_at_s >= FRESH_S and self._renewal is None:
+            self._renewal = asyncio.ensure_future(self._renew())
+        return self._policy
 
     async def policy(self) -> Policy:
-        """The policy; looks names up where that is due."""
-        current = self.current()
-        if current is not None:
-            return current
-        desired, began_s = self._desired(), time.monotonic()
-        policy = await asyncio.to_thread(self._make, desired)
-        self._policy, self._made_of, self._made_at_s = policy, desired, began_s
-        return policy
+        """The policy of the present file; looks names up where that was not done yet."""
+        return self.current() or await self._renew()
+
+    async def _renew(self) -> Policy:
+        try:
+            desired, began_s = self._desired(), time.monotonic()
+            policy = await asyncio.to_thread(self._make, desired)
+            self._policy, self._made_of, self._made_at_s = policy, desired, began_s
+            return policy
+        finally:
+            self._renewal = None
 
     async def with_remote(self) -> Policy:
         """The policy, and the models that are in the store now but run elsewhere."""

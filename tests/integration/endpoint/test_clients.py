@@ -19,7 +19,17 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from endpoints import MODEL, OPTIONS, PROMPT, Served
+from endpoints import (
+    ADD,
+    CALLER,
+    MODEL,
+    OPTIONS,
+    PROMPT,
+    TOOL,
+    VECTORS,
+    Served,
+    add_talents,
+)
 from real import RealOllama
 
 SCHEMA = {
@@ -27,38 +37,73 @@ SCHEMA = {
     "properties": {"name": {"type": "string", "enum": ["Ada", "Alan"]}},
     "required": ["name"],
 }
-TOOL = {
-    "type": "function",
-    "function": {"name": "add", "parameters": {"type": "object", "properties": {}}},
-}
-VARIES = {"created_at", "created", "id"}
+VARIES = {"created_at", "created", "completed_at", "id", "item_id", "call_id"}
 SAMPLING: dict[str, Any] = {"temperature": 0, "seed": 1, "max_tokens": 24}
 OPENAI_SCHEMA = {"type": "json_schema", "json_schema": {"name": "person", "schema": SCHEMA}}
 
 # What each client is asked; the small model has no tools and no embeddings: an error is one too.
+CALL: dict[str, Any] = {"model": CALLER, "messages": ADD, "tools": [TOOL]}
 CHAT: dict[str, Any] = {"model": MODEL, "messages": PROMPT, "options": OPTIONS}
 OLLAMA_CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("chat", CHAT),
     "streaming": ("chat", CHAT | {"stream": True}),
     "generate": ("generate", {"model": MODEL, "prompt": "Say hello.", "options": OPTIONS}),
-    "tools": ("chat", CHAT | {"tools": [TOOL]}),
-    "embeddings": ("embed", {"model": MODEL, "input": ["one", "two"]}),
+    "generate streaming": (
+        "generate",
+        {"model": MODEL, "prompt": "Say hello.", "options": OPTIONS, "stream": True},
+    ),
+    "tools": ("chat", CALL | {"options": OPTIONS}),
+    "tools streaming": ("chat", CALL | {"options": OPTIONS, "stream": True}),
+    "embeddings": ("embed", {"model": VECTORS, "input": ["one", "two"]}),
+    "older embeddings": ("embeddings", {"model": VECTORS, "prompt": "one"}),
     "schema": ("chat", CHAT | {"format": SCHEMA}),
+    "schema streaming": ("chat", CHAT | {"format": SCHEMA, "stream": True}),
+    "no tools": ("chat", CHAT | {"tools": [TOOL]}),
+    "no embeddings": ("embed", {"model": MODEL, "input": ["one", "two"]}),
     "absent model": ("chat", CHAT | {"model": "nobody"}),
 }
 COMPLETION: dict[str, Any] = {"model": MODEL, "messages": PROMPT} | SAMPLING
+RESPONSE: dict[str, Any] = {
+    "model": MODEL, "input": "Count.", "temperature": 0, "max_output_tokens": 24
+}  # fmt: skip
 OPENAI_CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("chat.completions", COMPLETION),
     "streaming": (
         "chat.completions",
         COMPLETION | {"stream": True, "stream_options": {"include_usage": True}},
     ),
-    "tools": ("chat.completions", COMPLETION | {"tools": [TOOL]}),
-    "embeddings": ("embeddings", {"model": MODEL, "input": ["one", "two"]}),
+    "completion": ("completions", {"model": MODEL, "prompt": "Say hello."} | SAMPLING),
+    "completion streaming": (
+        "completions",
+        {"model": MODEL, "prompt": "Say hello.", "stream": True} | SAMPLING,
+    ),
+    "tools": ("chat.completions", CALL | SAMPLING),
+    "tools streaming": ("chat.completions", CALL | SAMPLING | {"stream": True}),
+    "embeddings": ("embeddings", {"model": VECTORS, "input": ["one", "two"]}),
     "schema": ("chat.completions", COMPLETION | {"response_format": OPENAI_SCHEMA}),
+    "schema streaming": (
+        "chat.completions",
+        COMPLETION | {"response_format": OPENAI_SCHEMA, "stream": True},
+    ),
+    "response": ("responses", RESPONSE),
+    "response streaming": ("responses", RESPONSE | {"stream": True}),
+    "response with a schema": (
+        "responses",
+        RESPONSE | {"text": {"format": {"type": "json_schema", "name": "p", "schema": SCHEMA}}},
+    ),
+    "no tools": ("chat.completions", COMPLETION | {"tools": [TOOL]}),
+    "no embeddings": ("embeddings", {"model": MODEL, "input": ["one", "two"]}),
+    "no response": ("responses", RESPONSE | {"model": "nobody"}),
     "absent model": ("chat.completions", COMPLETION | {"model": "nobody"}),
 }
-SERVED = {"chat", "streaming", "generate", "schema"}  # of those, the ones that must be answered
+REFUSED = {"no tools", "no embeddings", "no response", "absent model"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def talents(server: RealOllama) -> None:
+    """Models that can do what is asked for."""
+    add_talents(server)
+
 
 Ask = Callable[[], Awaitable[Any]]
 
@@ -81,7 +126,9 @@ async def check_same(name: str, direct: Ask, through: Ask) -> Any:
     await _outcome(direct)  # the first answer to a prompt may differ from those after it
     expected, found = await _outcome(direct), await _outcome(through)
     assert found == expected
-    assert found["answered"] == (name in SERVED)
+    assert found["answered"] == (name not in REFUSED)
+    if name.startswith("tools"):
+        assert '"name": "add"' in json.dumps(found["answer"]), "the tool was called"
     return found
 
 
@@ -212,7 +259,7 @@ async def test_the_openai_library_gets_what_ollama_answers(
     kind, arguments = OPENAI_CALLS[name]
 
     def ask(client: openai.AsyncOpenAI) -> Ask:
-        resource: Any = client.embeddings if kind == "embeddings" else client.chat.completions
+        resource: Any = client.chat.completions if "." in kind else getattr(client, kind)
 
         async def call() -> Any:
             answer = await resource.create(**arguments)

@@ -131,8 +131,13 @@ async def test_what_cannot_be_read_is_told_in_one_line_of_json(
     assert "\n" not in error
 
 
-async def test_more_streams_than_the_limit_are_429(server: RealOllama, path: Path) -> None:
-    async with serving(path, server.url, limits=EndpointLimits(max_streams_per_user=1)):
+@pytest.mark.parametrize(
+    "limits", [EndpointLimits(max_streams_per_user=1), EndpointLimits(max_streams=1)]
+)
+async def test_more_streams_than_the_limit_are_429(
+    server: RealOllama, path: Path, limits: EndpointLimits
+) -> None:
+    async with serving(path, server.url, limits=limits):
         wire = await Wire.open(path)
         await wire.ask("POST", "/api/chat", ENDLESS)
         await wire.chunk()

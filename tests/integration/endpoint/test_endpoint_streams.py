@@ -5,21 +5,38 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from typing import Any
 
 import pytest
 
 from endpoints import (
+    ADD,
+    CALLER,
     CHAT,
     ENDLESS,
+    MODEL,
+    OPTIONS,
     PROMPT,
+    TOOL,
+    VECTORS,
     Served,
     Wire,
+    add_talents,
     fetch,
     until,
 )
+from paddock.endpoint.framing import Head
+from paddock.endpoint.routes import SSE_STREAMS, STREAMS
 from real import RealOllama
 
-_VARIES = re.compile(rb'"(created_at|id|created|\w+_duration|item_id|completed_at)":("[^"]*"|\d+)')
+_KEYS = rb"created_at|id|created|\w+_duration|item_id|completed_at|call_id|prompt_eval_cached_count"
+_VARIES = re.compile(rb'"(' + _KEYS + rb')":("[^"]*"|\d+)')
+
+
+@pytest.fixture(scope="module", autouse=True)
+def talents(server: RealOllama) -> None:
+    """Models that can do what is asked for."""
+    add_talents(server)
 
 
 def same(data: bytes) -> bytes:
@@ -27,21 +44,87 @@ def same(data: bytes) -> bytes:
     return _VARIES.sub(rb'"\1":0', data)
 
 
-@pytest.mark.parametrize("path_", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
+TEXT = {"model": MODEL, "prompt": "Count from one to ten.", "options": OPTIONS}
+SAMPLING = {"max_tokens": 24, "max_output_tokens": 24, "temperature": 0, "seed": 1}
+CALL = {"model": CALLER, "messages": ADD, "options": OPTIONS}
+TOOL_OF_ANTHROPIC = {"name": "add", "description": "", "input_schema": {"type": "object"}}
+# A body for each route that streams, and those whose answers are whole.
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/chat": CHAT,
+    "/api/generate": TEXT,
+    "/v1/chat/completions": CHAT | SAMPLING,
+    "/v1/completions": TEXT | SAMPLING,
+    "/v1/responses": {"model": MODEL, "input": "Count from one to ten."} | SAMPLING,
+    "/v1/messages": CHAT | SAMPLING,
+}
+WHOLE: dict[str, dict[str, Any]] = {
+    "/api/embed": {"model": VECTORS, "input": ["one", "two"]},
+    "/api/embeddings": {"model": VECTORS, "prompt": "one"},
+    "/v1/embeddings": {"model": VECTORS, "input": "one"},
+}
+TOOLS: dict[str, dict[str, Any]] = {
+    "/api/chat": CALL | {"tools": [TOOL]},
+    "/v1/chat/completions": CALL | SAMPLING | {"tools": [TOOL]},
+    "/v1/messages": CALL | SAMPLING | {"tools": [TOOL_OF_ANTHROPIC]},
+}
+
+
+def test_every_route_that_streams_is_tried_here() -> None:
+    assert {*BODIES, *WHOLE} == STREAMS
+    assert set(BODIES) - {"/api/chat", "/api/generate"} == SSE_STREAMS
+
+
+@pytest.mark.parametrize("path_", WHOLE)
+async def test_vectors_are_what_ollama_sends(
+    server: RealOllama, served: Served, path_: str
+) -> None:
+    await check_same(server, served, path_, WHOLE[path_])
+
+
+@pytest.mark.parametrize("path_", TOOLS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_of_a_tool_is_what_ollama_sends(
+    server: RealOllama, served: Served, path_: str, stream: bool
+) -> None:
+    got = await check_same(server, served, path_, TOOLS[path_] | {"stream": stream})
+    assert b'"name":"add"' in b"".join(got)
+
+
+@pytest.mark.parametrize("path_", BODIES)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_answer_is_what_ollama_sends_chunk_by_chunk(
     server: RealOllama, served: Served, path_: str, stream: bool
 ) -> None:
-    body = CHAT | {"stream": stream, "max_tokens": 24, "temperature": 0, "seed": 1}
+    got = await check_same(server, served, path_, BODIES[path_] | {"stream": stream})
+    assert not stream or len(got) > 10
+
+
+async def check_same(
+    server: RealOllama, served: Served, path_: str, body: dict[str, Any]
+) -> list[bytes]:
+    """Asks both ways, and compares what came, chunk by chunk where it came in chunks."""
+    await fetch(server.host, "POST", path_, body)  # the first answer to a prompt may differ
     direct, through = await Wire.open(server.host), await Wire.open(served.path)
     ours = await through.ask("POST", path_, body)
-    got = await through.chunks() if stream else [await through.body(ours)]
+    got = await _pieces(through, ours)
     theirs = await direct.ask("POST", path_, body)
-    sent = await direct.chunks() if stream else [await direct.body(theirs)]
-    assert ours.status == theirs.status == 200
-    assert ours.content_type == theirs.content_type
+    sent = await _pieces(direct, theirs)
+    assert ours.status == theirs.status == 200, got
+    assert _told(ours) == _told(theirs)
     assert [same(chunk) for chunk in got] == [same(chunk) for chunk in sent]
-    assert not stream or len(got) > 10
+    return got
+
+
+async def _pieces(wire: Wire, head: Head) -> list[bytes]:
+    if head.get(b"transfer-encoding") == b"chunked":
+        return await wire.chunks()
+    return [await wire.body(head)]
+
+
+def _told(head: Head) -> list[tuple[bytes, bytes]]:
+    """The headers, but for the time, for a length that varies with it, and for the connection."""
+    mine = {b"date", b"content-length", b"connection"}
+    return sorted((n.lower(), v) for n, v in head.headers if n.lower() not in mine)
 
 
 async def test_a_connection_takes_one_request_after_another(served: Served) -> None:
