@@ -10,7 +10,7 @@ from paddock.core.conditions import Condition, Status
 
 HOST = ("Ready", "Reconciling", "Stalled", "OllamaReachable")
 # The host's own, while there is something to tell.
-AT_TIMES = frozenset({"Published", "Watched", "LedgerIntact"})
+AT_TIMES = frozenset({"Published", "Watched", "LedgerIntact", "ServerRunning"})
 PRESENT = (
     "Ready",
     "Reconciling",

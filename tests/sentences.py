@@ -256,7 +256,18 @@ def _passed(world: World, said: re.Match[str]) -> None:
 
 @_event(r"everything was evicted")
 def _evicted(world: World, said: re.Match[str]) -> None:
-    world.running = []
+    world.evict()
+
+
+@_event(r"Ollama has room for (?P<number>\d+) models?")
+def _has_room(world: World, said: re.Match[str]) -> None:
+    world.room = int(said["number"])
+
+
+@_event(r"the runner of (?P<name>\S+) died")
+def _runner_died(world: World, said: re.Match[str]) -> None:
+    name = Name.parse(said["name"])
+    world.running = [replace(r, alive=r.alive and r.name != name) for r in world.running]
 
 
 @_event(r"a probe left the scratch model (?P<hex>\w{16})")

@@ -59,6 +59,7 @@ from paddock.core.observed import (
     Tag,
     Unknown,
 )
+from paddock.core.outcome import Outcome
 from paddock.core.ownership import marked
 from paddock.core.plan import (
     Action,
@@ -81,6 +82,7 @@ from paddock.core.plan import (
 from paddock.core.plan import LinkBlob as MakeLink
 from paddock.core.planner import make_plan
 from paddock.core.remembered import remembered
+from paddock.core.residency_memory import learned
 from paddock.core.resolve import resolve
 from paddock.core.spec_check import read_spec
 
@@ -167,6 +169,7 @@ class World:
     ledger: Ledger = field(default_factory=lambda: Ledger(store_id=STORE_ID))
     trusting: bool = False
     running: list[Running] = field(default_factory=list)
+    room: int = 99  # so many models fit into memory
     ggufs: dict[Digest, Digest] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
     unknown: dict[str, Unknown] = field(default_factory=dict)
@@ -243,8 +246,15 @@ class World:
         self.running = [r for r in self.running if r not in loaded]
         expires = None if keep_alive_s is None else self.at + timedelta(seconds=keep_alive_s)
         if keep_alive_s != 0:
-            self.running.append(replace(running, expires_at=expires))
+            self.running = [*self.running, replace(running, expires_at=expires, alive=True)][
+                -self.room :
+            ]
         self._remember_ggufs()
+
+    def evict(self) -> None:
+        """Everything left memory a while ago: no client is having it loaded at this moment."""
+        self.running = []
+        self.memory = replace(self.memory, shown={})
 
     # What is seen.
 
@@ -304,15 +314,18 @@ class World:
         owned = {name: Owned() for name in claims} | dict(self.ledger.owned)
         self.ledger = replace(self.ledger, owned=owned)
         failed: set[Name] = set()
+        done: list[Outcome] = []
         for action in plan.actions[:first]:
             if action.name in failed:
                 continue
             lost = self.lost()
             try:
                 self.do(action)
+                done.append(Outcome(action, "done", 0.0))
             except RefusedError:
                 failed.add(action.name)
             assert self.lost() <= lost, (action, self.lost() - lost)
+        self.memory = learned(self.memory, done, plan.made_of)
 
     def do(self, action: Action) -> None:  # noqa: C901, PLR0912, PLR0915  an arm an action
         """Carry out one action."""
@@ -346,7 +359,8 @@ class World:
             case LoadModel():
                 self.load(action.name, _seconds(action.keep_alive))
             case SetKeepAlive():
-                assert self.gguf_of(self._loaded(action.running)) == self._gguf(action.name)
+                assert self._gguf(action.running) == self._gguf(action.name)
+                assert self._gguf(action.name) in map(self.gguf_of, self.running)
                 self.load(action.name, _seconds(action.keep_alive))
             case RemoveManifest():
                 assert self.digest(action.name) == action.digest
@@ -405,9 +419,6 @@ class World:
     def _gguf(self, name: Name) -> Digest | None:
         found = self.manifest(name)
         return None if found is None else found.model_digest
-
-    def _loaded(self, name: Name) -> Running:
-        return next(running for running in self.running if running.name == name)
 
     def _replace(self, name: Name, data: bytes | None) -> None:
         self._remember_ggufs()
@@ -488,9 +499,10 @@ class World:
         self.blobs[action.digest] = action.target
 
     def _unload(self, action: UnloadModel) -> None:
-        """Ollama reaches a runner by a name that has its GGUF now."""
+        """Ollama reaches a runner by a name that has its GGUF now; for a stale one it is made."""
         left = [r for r in self.running if r.manifest_digest == action.manifest_digest]
-        assert all(self.gguf_of(runner) == self._gguf(action.running) for runner in left)
+        by_name = action.model_digest if action.reason == "Stale" else self._gguf(action.running)
+        assert all(self.gguf_of(runner) == by_name for runner in left)
         self.running = [r for r in self.running if r not in left]
 
     def _publish(self, action: WriteManifest) -> None:

@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,13 +25,16 @@ from paddock.endpoint.server import Endpoint
 from paddock.endpoint.socket import claim_socket, default_socket_path
 from paddock.engine.desire import Desire
 from paddock.engine.folders import folders_to_watch
-from paddock.engine.loop import Loop
+from paddock.engine.logged import log_cycle, log_doubt
+from paddock.engine.loop import Ended, Finished, Loop
+from paddock.engine.slow import use_threads
 from paddock.engine.triggers import (
     Bell,
     Tell,
     Watch,
     Watched,
     comes_or_goes,
+    first_of,
     watched_blobs,
     watched_files,
     watched_trees,
@@ -39,7 +42,9 @@ from paddock.engine.triggers import (
 from paddock.engine.world import World, this_process
 from paddock.errors import SettingsError
 from paddock.host.daemon import Daemon
+from paddock.host.managed import FIRST_ANSWER_S, kept, prepare
 from paddock.host.metrics import Metrics
+from paddock.host.supervised import Supervised
 from paddock.settings import Settings
 
 log = structlog.get_logger()
@@ -51,20 +56,23 @@ SPARE_FILES = 512  # beside a connection to us and one to Ollama for each client
 
 async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     """Run until SIGTERM or SIGINT. Raises PaddockError when it cannot start."""
+    use_threads()
     admins = _uids(settings.admins)
-    desire = Desire(settings.spec_path, environ)
+    desire = Desire(settings.spec_path, environ, log_doubt)
     desired = desire()
     socket_path = settings.socket or default_socket_path(environ, os.geteuid())
     holder = this_process(_now(), str(desire.path.resolve()), str(socket_path))
-    await _wait_for_store(settings)
+    poll_s = min(settings.poll, settings.interval)
+    supervised = Supervised.of(environ, poll_s=poll_s, drain_s=settings.drain)
+    settings, serving = await prepare(settings, environ)
+    await _wait_for_store(settings, supervised)
     world = World.to_write(settings.url, settings.models_path, holder, settings.roots)
-    world.hf_token = settings.token
+    world.hf_token, world.interval_s = settings.token, settings.interval
     try:
-        metrics = Metrics()
-        poll_s = min(settings.poll, settings.interval)
-        loop = Loop(world, desire, desired, poll_s=poll_s, ended=metrics.cycle_ended)
-        allow_undeclared = settings.undeclared == "allow"
-        daemon = Daemon(loop, world, metrics=metrics, allow_undeclared=allow_undeclared)
+        ended = _all_told((metrics := Metrics()).cycle_ended, supervised.cycle_ended)
+        loop = Loop(world, desire, desired, poll_s=poll_s, ended=ended)
+        allowed = settings.undeclared == "allow"
+        daemon = Daemon(loop, world, metrics=metrics, allow_undeclared=allowed)
         with claim_socket(
             socket_path,
             mode=settings.socket_mode,
@@ -72,16 +80,31 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
             environ=environ,
         ) as claim:
             log.info("started", file=str(desire.path), ollama=settings.url, socket=str(claim.path))
-            async with _signals(loop.wake) as stop:
-                limits = limits_of(settings)
-                endpoint = Endpoint(daemon, settings.url, limits=limits, admins=admins)
+            async with (
+                _signals(lambda: supervised.reload(loop)) as stop,
+                kept(serving, loop) as served,
+            ):
+                endpoint = Endpoint(daemon, settings.url, limits=limits_of(settings), admins=admins)
                 await _start(endpoint, claim.sock, settings)
-                await _serve(loop, desire, world, stop)
+                supervised.begin(loop, world.progress)
+                await first_of(served, stop, timeout_s=FIRST_ANSWER_S)
+                await _serve(loop, desire, world, stop=stop, supervised=supervised)
                 log.info("stopping", drain_s=settings.drain)
                 await endpoint.stop(settings.drain)
     finally:
         await world.close()
     log.info("stopped")
+
+
+def _all_told(*hearers: Ended) -> Ended:
+    """Tells each of the end of a cycle, and the log of one that did something."""
+
+    def ended(cycle: Finished) -> None:
+        for hear in hearers:
+            hear(cycle)
+        log_cycle(cycle.outcomes, cycle.elapsed_s)
+
+    return ended
 
 
 async def _start(endpoint: Endpoint, sock: socket.socket, settings: Settings) -> None:
@@ -101,6 +124,7 @@ async def _start(endpoint: Endpoint, sock: socket.socket, settings: Settings) ->
 def limits_of(settings: Settings) -> EndpointLimits:
     """The limits of the socket, as they are set."""
     return EndpointLimits(
+        max_header_bytes=settings.max_header,
         max_body_bytes=settings.max_body,
         max_buffered_bytes=settings.max_buffered,
         max_streams=settings.max_streams,
@@ -125,22 +149,28 @@ def _uids(names: tuple[str, ...]) -> frozenset[int]:
     return frozenset(uid for uid in found.values() if uid is not None)
 
 
-async def _wait_for_store(settings: Settings) -> None:
+async def _wait_for_store(settings: Settings, supervised: Supervised) -> None:
     """Ollama makes its models folder when it first starts: until then there is nothing to keep."""
     if not settings.models_path.is_dir():
         log.warning("models folder missing", path=str(settings.models_path), waiting_for="Ollama")
-    while not settings.models_path.is_dir():  # noqa: ASYNC110  a folder sends no event
+    while not settings.models_path.is_dir():  # a folder sends no event
+        supervised.waits_for_store(f"waits for Ollama to make {settings.models_path}")
         await asyncio.sleep(min(settings.poll, STORE_LOOK_S))
 
 
-async def _serve(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) -> None:
+async def _serve(
+    loop: Loop, desire: Desire, world: World, *, stop: asyncio.Event, supervised: Supervised
+) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_watch(loop, desire, world, stop))
         reconciling = tasks.create_task(loop.run(stop))
         following = tasks.create_task(
             follow_presence(world.ollama.url, loop.wake.set, loop.ollama_restarted)
         )
+        telling = tasks.create_task(supervised.run())
         await stop.wait()
+        telling.cancel()
+        supervised.stopping()
         # A hash or a load under way is given up; it is done again at the next start.
         reconciling.cancel()
         following.cancel()
@@ -154,6 +184,9 @@ async def _watch(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) 
         places = (*store, *folders_to_watch(loop.desired))
         return watched_files((*desire.files, *_sources(loop)), places)
 
+    def files_of() -> object:
+        return desire.files, loop.desired, loop.cycle.desired
+
     def trees() -> Watched:
         return watched_trees(folders_to_watch(loop.desired))
 
@@ -164,7 +197,7 @@ async def _watch(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) 
     # so that what we write to the store ourselves makes nobody wait for an edit to be seen.
     ours = Bell(wake, most_gap_s=OUR_GAP_S)
     watches = (
-        Watch(files, Bell(wake), tell("files")),
+        Watch(files, Bell(wake), tell("files"), made_of=files_of),
         Watch(lambda: watched_blobs(store[0]), ours, tell("blobs")),
         Watch(lambda: watched_trees(store[1:]), ours, tell("manifests")),
         Watch(trees, Bell(wake), tell("discover"), comes_or_goes),
@@ -181,10 +214,10 @@ def _sources(loop: Loop) -> list[Path]:
 
 
 @asynccontextmanager
-async def _signals(wake: asyncio.Event) -> AsyncIterator[asyncio.Event]:
-    """SIGTERM and SIGINT ask to stop, SIGHUP for a cycle; as before on the way out."""
+async def _signals(reload: Callable[[], None]) -> AsyncIterator[asyncio.Event]:
+    """SIGTERM and SIGINT ask to stop, SIGHUP for the file; as before on the way out."""
     stop, running = asyncio.Event(), asyncio.get_running_loop()
-    handlers = {signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: wake.set}
+    handlers = {signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: reload}
     for number, handler in handlers.items():
         running.add_signal_handler(number, handler)
     try:

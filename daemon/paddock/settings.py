@@ -51,8 +51,10 @@ class Settings(BaseSettings):
     file: Path | None = None
     ollama_host: str | None = _also("ollama_host", "OLLAMA_HOST")
     models_dir: Path | None = _also("models_dir", "OLLAMA_MODELS")
+    managed: bool = False
+    ollama_bin: Path | None = None
     socket: Path | None = None
-    socket_mode: int = 0o660
+    socket_mode: int = Field(0o660, ge=0, le=0o777)
     socket_group: str | None = None
     interval: float = Field(30.0, gt=0)
     poll: float = Field(10.0, gt=0)
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     admins: Annotated[tuple[str, ...], NoDecode] = ()
     roots: Annotated[tuple[str, ...], NoDecode] = ()
     listen: Annotated[tuple[str, int] | None, NoDecode] = None
+    max_header: int = Field(8 * 2**10, ge=1024)
     max_body: int = Field(64 * 2**20, ge=1024)
     max_buffered: int = Field(256 * 2**20, ge=1024)
     max_streams: int = Field(256, ge=1)
@@ -81,9 +84,12 @@ class Settings(BaseSettings):
     @field_validator("socket_mode", mode="before")
     @classmethod
     def _octal(cls, value: object) -> object:
+        """A number comes from the file, where `0660` is octal and 660 is another mode."""
+        if isinstance(value, int) and value > 0o777:
+            raise ValueError('must be octal, such as "0660"')
         return int(value, 8) if isinstance(value, str) else value
 
-    @field_validator("max_body", "max_buffered", mode="before")
+    @field_validator("max_header", "max_body", "max_buffered", mode="before")
     @classmethod
     def _sized(cls, value: object) -> object:
         match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -125,6 +131,17 @@ class Settings(BaseSettings):
         return parse_host(self.ollama_host or "")
 
     @property
+    def bind(self) -> tuple[str, int]:
+        """Where a server that we start listens: as `url`, but everywhere where it is so set."""
+        _, host, port = _host_parts(self.ollama_host or "")
+        return host, port
+
+    @property
+    def program(self) -> str | None:
+        """The program of a server that we start, as set."""
+        return None if self.ollama_bin is None else str(_home(self.ollama_bin, "ollama_bin"))
+
+    @property
     def token(self) -> str | None:
         """The token for the Hugging Face Hub, as set."""
         return None if self.hf_token is None else self.hf_token.get_secret_value()
@@ -133,7 +150,7 @@ class Settings(BaseSettings):
     def models_path(self) -> Path:
         """The models folder: as set, else Ollama's own defaults for a user and for its service."""
         if self.models_dir is not None:
-            return _home(self.models_dir).absolute()
+            return _home(self.models_dir, "models_dir").absolute()
         own = Path.home() / ".ollama" / "models"
         return SERVICE_MODELS if not own.is_dir() and SERVICE_MODELS.is_dir() else own
 
@@ -158,11 +175,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
 
 
-def _home(path: Path) -> Path:
+def _home(path: Path, setting: str) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:  # nobody of that name
-        raise SettingsError(f"setting models_dir: {path}: {error}".rstrip(".").lower()) from error
+        raise SettingsError(f"setting {setting}: {path}: {error}".rstrip(".").lower()) from error
 
 
 def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Settings:
@@ -194,6 +211,13 @@ def parse_host(text: str) -> str:
 
     An address to listen on everywhere becomes the loopback address to connect to.
     """
+    scheme, host, port = _host_parts(text)
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+    return f"{scheme}://{_bracketed(everywhere.get(host, host))}:{port}"
+
+
+def _host_parts(text: str) -> tuple[str, str, int]:
+    """The scheme, host and port of an `OLLAMA_HOST`."""
     scheme, found, rest = text.strip().strip("\"'").partition("://")
     if not found:
         scheme, rest = "http", scheme
@@ -205,8 +229,7 @@ def parse_host(text: str) -> str:
         host, port = parts.hostname or "127.0.0.1", parts.port or ports[scheme]
     except ValueError as error:
         raise SettingsError(f"setting ollama_host: {text!r} is not an address: {error}") from error
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-    return f"{scheme}://{_bracketed(everywhere.get(host, host))}:{port}"
+    return scheme, host, port
 
 
 def _bracketed(host: str) -> str:

@@ -19,7 +19,7 @@ from worlds import World, desire
 FOLDER = Path(__file__).parent / "planner"
 CASES = sorted(FOLDER.glob("*.yaml"))
 SAID = {"plan", "waiting", "blocked", "suspended", "notes", "loaded", "after", "prune"}
-KEYS = {"why", "given", "models", "publish"} | SAID
+KEYS = {"why", "given", "models", "publish", "residency"} | SAID
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -50,7 +50,8 @@ def test_the_plan_is_as_the_case_says(path: Path) -> None:
     for sentence in case.get("given", []):
         tell(world, sentence)
     desired = desire(
-        case["models"], **{key: case[key] for key in ("prune", "publish") if key in case}
+        case["models"],
+        **{key: case[key] for key in ("prune", "publish", "residency") if key in case},
     )
     plan = world.plan(desired)
     assert told(plan) == {

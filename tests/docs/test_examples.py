@@ -38,7 +38,9 @@ def test_an_example_begins_with_both_modelines(path: Path) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_loads_and_declares_models(path: Path) -> None:
-    assert load_spec(path, {}).spec.models
+    loaded = load_spec(path, {})
+    assert loaded.spec.models
+    assert not loaded.warnings
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -23,6 +23,7 @@ DECIDING = (
     "publish",
     "questions",
     "residency",
+    "shared",
     "trees",
     "withdraw",
 )

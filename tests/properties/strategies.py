@@ -61,8 +61,20 @@ def overrides() -> st.SearchStrategy[dict[str, Any]]:
 
 def residencies() -> st.SearchStrategy[dict[str, Any]]:
     """What the file says about memory."""
+    # It is a Friday, 03:04.
+    night = {"days": "fri", "from": "03:00", "to": "04:00", "preload": True}
+    day = {"days": "daily", "from": "08:00", "to": "19:00", "keep_alive": "1h"}
     return st.sampled_from(
-        [{}, {}, {"preload": True}, {"preload": True, "keep_alive": "5m"}, {"keep_alive": 60}]
+        [
+            {},
+            {},
+            {"preload": True},
+            {"preload": True, "keep_alive": "5m"},
+            {"keep_alive": 60},
+            {"schedule": [night], "priority": 1},
+            {"schedule": [day, night | {"keep_alive": "5m"}], "client_keep_alive": {"max": "1h"}},
+            {"preload": True, "schedule": [night | {"preload": False}], "priority": -1},
+        ]
     )
 
 
@@ -89,7 +101,7 @@ def events(without: frozenset[str] = frozenset()) -> st.SearchStrategy[Event]:
     """One thing that happens. `without` leaves out kinds: `paddock`, `unknown`."""
     kinds = {
         "files": [_written(), _gone()],
-        "others": [_created(), _copied(), _removed(), _registry(), _used(), _unclaimed()],
+        "others": [_created(), _copied(), _removed(), _registry(), _used(), _room(), _unclaimed()],
         "store": [_link_broken(), _real_file(), _manifest_gone(), _restarted(), _time()],
         "ledger": [_claimed(), _scratch(), _unnamed(), _paused()],
         "paddock": [_applied(), _applied(), _applied()],
@@ -185,6 +197,19 @@ def _used() -> st.SearchStrategy[Event]:
         return load
 
     return st.builds(used, _name(), st.sampled_from([None, 0, 60.0, 300.0, 3600.0]))
+
+
+def _room() -> st.SearchStrategy[Event]:
+    """Memory is short: so many models fit."""
+
+    def room(number: int) -> Event:
+        def shrink(world: World) -> None:
+            world.room = number
+            world.running = world.running[-number:]
+
+        return shrink
+
+    return st.builds(room, st.integers(1, 3))
 
 
 def _unclaimed() -> st.SearchStrategy[Event]:

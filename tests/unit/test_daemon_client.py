@@ -45,6 +45,8 @@ def test_the_setting_is_looked_at_first() -> None:
         Path("/run/paddock/paddock.sock"),
     )
     assert socket_candidates({}, 7)[0] == Path("/run/user/7/paddock.sock")
+    assert socket_candidates({"HOME": "/h"}, 7)[-1] == Path("/h/.local/state/paddock/paddock.sock")
+    assert socket_candidates({"XDG_STATE_HOME": "/s"}, 7)[-1] == Path("/s/paddock/paddock.sock")
 
 
 def test_an_empty_prompt_is_an_error_and_asks_nobody() -> None:

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from paddock.core.access import Policy
-from paddock.endpoint.dialects import Dialect, dialect_of, error_body, error_record
+from paddock.endpoint.dialects import Dialect, dialect_of, end_check, error_body, error_record
+from paddock.endpoint.framing import Head
 from paddock.endpoint.hidden import names_scratch, without_hidden
 
 
@@ -88,3 +89,40 @@ def test_scratch_models_are_taken_out_and_nothing_else() -> None:
 def test_a_scratch_model_is_known_however_it_is_written(prefix: str) -> None:
     assert names_scratch(f"{prefix}Paddock.Invalid/probe/x")
     assert not names_scratch(f"{prefix}library/paddock.invalid")
+
+
+CHUNK = b'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "last", "whole"),
+    [
+        ("/v1/chat/completions", CHUNK + b"\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n", True),
+        ("/v1/chat/completions", b'data: {"error":{"message":"x"}}\n\n', True),
+        ("/v1/chat/completions", CHUNK, False),
+        ("/v1/completions", CHUNK, False),
+        ("/v1/responses", b'event: response.completed\ndata: {"event: x":"y"}\n\n', True),
+        ("/v1/responses", b"event: response.failed\ndata: {}\n\n", True),
+        ("/v1/responses", b"event: response.output_text.delta\ndata: {}\n\n", False),
+        ("/v1/responses", b'the end of a long last event"}}\n\n', True),
+        ("/v1/messages", b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        ("/v1/messages", b"event: error\ndata: {}\n\n", True),
+        ("/v1/messages", b"event: content_block_delta\ndata: {}\n\n", False),
+    ],
+)
+def test_a_stream_of_events_is_whole_when_its_last_event_says_so(
+    path: str, last: bytes, whole: bool
+) -> None:
+    check = end_check(path, head("text/event-stream"))
+    assert check is not None
+    assert check(last) is whole
+
+
+def test_only_streams_of_events_are_looked_at() -> None:
+    assert end_check("/v1/chat/completions", head("application/json")) is None
+    assert end_check("/api/chat", head("application/x-ndjson")) is None
+    assert end_check("/v1/chat/completions", head("text/event-stream", 400)) is None
+
+
+def head(kind: str, status: int = 200) -> Head:
+    return Head(status, b"", ((b"Content-Type", kind.encode()),))

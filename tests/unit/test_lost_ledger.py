@@ -64,7 +64,8 @@ def test_a_ledger_of_an_older_paddock_has_nothing_to_learn(tmp_path: Path) -> No
     State(tmp_path, writable=True).close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as db, db:
         db.execute("ALTER TABLE owned DROP COLUMN rebuilt")
-        db.execute("DROP TABLE rebuild")
+        for table in ("rebuild", "sizes", "load_times", "held"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("INSERT INTO owned VALUES (?, 7)", (A.full,))
         db.execute("PRAGMA user_version = 2")
     state = State(tmp_path, writable=True)

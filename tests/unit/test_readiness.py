@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ import pytest
 from paddock.core.digest import Digest
 from paddock.core.observed import FileStat
 from paddock.edges.state import FileRecord, State
+from paddock.engine.slow import SlowLooks
 from paddock.host.readiness import Link
 
 DIGEST, OTHER = (Digest(f"sha256:{pair * 32}") for pair in ("ab", "cd"))
@@ -40,7 +41,8 @@ def state(tmp_path: Path, gguf: Path) -> Iterator[State]:
 
 
 def link(folder: Path, state: State | None, digest: Digest = DIGEST) -> Link:
-    return Link("smol", str(folder / "blob"), digest, state, is_local=True)
+    slow = SlowLooks(limit_s=0.05)
+    return Link("smol", str(folder / "blob"), digest, state, remote=str(folder), slow=slow)
 
 
 def grow(path: Path) -> None:
@@ -98,14 +100,16 @@ def test_a_file_that_paddock_never_hashed_only_has_to_be_there(tmp_path: Path, g
 async def test_a_look_that_takes_too_long_says_nothing(
     tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paddock.host.readiness.SLOW_LOOK_S", 0.05)
-    let_go = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    let_go, begun = threading.Event(), list[str]()
 
-    def hang(_: str) -> Any:
-        asyncio.run_coroutine_threadsafe(let_go.wait(), loop).result(5)
+    def hang(path: str) -> Any:
+        begun.append(path)
+        let_go.wait()
         raise FileNotFoundError
 
     monkeypatch.setattr("paddock.host.readiness.os", SimpleNamespace(stat=hang))
-    assert await link(tmp_path, None).check_slowly() is None
+    slow = link(tmp_path, None)
+    for _ in range(20):
+        assert await slow.check_slowly() is None
+    assert len(begun) == 1, "no pile of threads, of which others would have to wait for one"
     let_go.set()

@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, time, timedelta
 
 import pytest
 
-from paddock.core.desired import Residency
+from paddock.core.desired import Window
 from paddock.core.digest import Digest, digest_of
 from paddock.core.keep_alive import FOREVER, UNLOAD, KeepAlive
 from paddock.core.names import Name
-from paddock.core.observed import Memory, Running
+from paddock.core.observed import Displaced, Load, Memory, Running
+from paddock.core.outcome import Outcome
 from paddock.core.plan import LoadModel, SetKeepAlive
-from paddock.core.residency import Want, plan_residency, remember
+from paddock.core.policy import Policy
+from paddock.core.residency import Act, Residence, plan_residency
+from paddock.core.residency_cases import Moment, Runner, Want
+from paddock.core.residency_memory import learned, restarted, under_way
 from worlds import NOW
 
-A, B = Name.parse("a"), Name.parse("b")
-X, Y = digest_of(b"x"), digest_of(b"y")
+A, B, C = Name.parse("a"), Name.parse("b"), Name.parse("c")
+X, Y, Z = digest_of(b"x"), digest_of(b"y"), digest_of(b"z")
 FIVE = KeepAlive(300.0)
 POLL = timedelta(seconds=10)
+GIB = 1 << 30
 Ps = Sequence[tuple[Running, Digest | None]]
 
 
-def running(name: Name = A, expires_at: datetime | None = None) -> Running:
-    return Running(name, digest_of(name.full.encode()), expires_at, 1)
+def running(name: Name = A, expires_at: datetime | None = None, size: int = 1) -> Running:
+    return Running(name, digest_of(name.full.encode()), expires_at, size, 4096)
 
 
 def want(
     name: Name = A, digest: Digest = X, *, preload: bool = False, keep: KeepAlive | None
 ) -> Want:
-    return Want(name, digest, Residency(preload, keep))
+    return Want(name, digest, Policy(preload, keep))
 
 
-def plan(*wants: Want, ps: Ps, memory: Memory | None = None) -> list[LoadModel | SetKeepAlive]:
-    return list(plan_residency(wants, ps, memory or Memory(), NOW))
+def residence(
+    *wants: Want, ps: Ps, memory: Memory | None = None, limit: int | None = None
+) -> Residence:
+    runners = [Runner(runner, digest) for runner, digest in ps]
+    return plan_residency(wants, runners, memory or Memory(), Moment(NOW, "g", limit))
 
 
-def told(*wants: Want, ps: Ps, memory: Memory | None = None) -> list[str]:
-    found = plan(*wants, ps=ps, memory=memory)
-    return [f"{type(action).__name__} {action.name} {action.reason}" for action in found]
+def plan(*wants: Want, ps: Ps, memory: Memory | None = None) -> tuple[Act, ...]:
+    return residence(*wants, ps=ps, memory=memory).actions
+
+
+def told(*wants: Want, ps: Ps, memory: Memory | None = None, limit: int | None = None) -> list[str]:
+    found = residence(*wants, ps=ps, memory=memory, limit=limit)
+    acts = [f"{type(action).__name__} {action.name} {action.reason}" for action in found.actions]
+    blocked = [f"{blocked.name} {blocked.reason}" for blocked in found.blocked]
+    waiting = [f"{waiting.name} {waiting.reason}" for waiting in found.waiting]
+    return [*acts, *blocked, *waiting]
 
 
 PIN = want(preload=True, keep=FOREVER)
@@ -60,22 +76,23 @@ def test_a_preload_without_a_keep_alive_leaves_the_time_to_ollama() -> None:
 
 
 def test_nothing_is_loaded_that_is_not_preloaded() -> None:
-    assert plan(want(keep=FOREVER), ps=[]) == []
+    assert plan(want(keep=FOREVER), ps=[]) == ()
 
 
 def test_a_model_without_a_keep_alive_is_left_to_its_clients() -> None:
     unpinned = [(running(expires_at=NOW + timedelta(hours=1)), X)]
-    assert plan(want(preload=True, keep=None), ps=unpinned) == []
+    assert plan(want(preload=True, keep=None), ps=unpinned) == ()
 
 
 def test_a_pin_that_holds_needs_nothing() -> None:
-    assert plan(PIN, ps=[(running(), X)]) == []
+    assert plan(PIN, ps=[(running(), X)]) == ()
 
 
 def test_a_pin_that_a_client_took_is_asserted_by_the_name_that_the_file_gives() -> None:
     (action,) = plan(PIN, ps=[(running(B, NOW + timedelta(minutes=1)), X)])
     assert isinstance(action, SetKeepAlive)
     assert (action.name, action.running, action.keep_alive) == (A, B, -1)
+    assert action.num_ctx == 4096, "another one would reload it"
     assert action.reason == "Unpinned"
     assert action.message == "set keep_alive for ever (it was: until 03:05:05 UTC)"
 
@@ -101,19 +118,19 @@ def test_a_finite_time_is_in_policy_when_a_use_since_the_last_poll_explains_it(
     expires = NOW - timedelta(seconds=used_ago_s) + timedelta(seconds=300)
     memory = Memory(polled_at=NOW - timedelta(seconds=polled_ago_s))
     found = plan(want(keep=FIVE), ps=[(running(expires_at=expires), X)], memory=memory)
-    assert (found == []) is in_policy
+    assert (found == ()) is in_policy
 
 
 def test_an_expiry_that_was_judged_is_not_judged_again() -> None:
     expires = NOW + timedelta(minutes=2)
     memory = Memory(polled_at=NOW - POLL, expires={X: expires})
-    assert plan(want(keep=FIVE), ps=[(running(expires_at=expires), X)], memory=memory) == []
+    assert plan(want(keep=FIVE), ps=[(running(expires_at=expires), X)], memory=memory) == ()
 
 
 def test_a_busy_model_has_a_stale_expiry_that_says_nothing() -> None:
     late = NOW - timedelta(seconds=1)
     memory = Memory(polled_at=NOW - POLL)
-    assert plan(want(keep=FIVE), ps=[(running(expires_at=late), X)], memory=memory) == []
+    assert plan(want(keep=FIVE), ps=[(running(expires_at=late), X)], memory=memory) == ()
 
 
 def test_a_keep_alive_of_nothing_unloads_what_a_client_keeps() -> None:
@@ -128,7 +145,7 @@ def test_a_keep_alive_of_nothing_unloads_what_a_client_keeps() -> None:
 
 def test_a_finite_preload_that_ran_out_stays_out() -> None:
     memory = Memory(NOW - POLL, {X: NOW - timedelta(seconds=3)}, frozenset({(A, X)}))
-    assert plan(FINITE, ps=[], memory=memory) == []
+    assert plan(FINITE, ps=[], memory=memory) == ()
 
 
 @pytest.mark.parametrize("expires_at", [None, NOW + timedelta(minutes=3)])
@@ -158,7 +175,8 @@ def test_one_name_speaks_for_a_gguf_and_a_preload_before_the_others() -> None:
 
 def test_a_name_that_asks_for_nothing_does_not_speak() -> None:
     wants = want(A, X, keep=None), want(B, X, keep=FOREVER)
-    assert told(*wants, ps=[(running(A, NOW), X)]) == ["SetKeepAlive b Unpinned"]
+    ps = [(running(A, NOW + timedelta(minutes=1)), X)]
+    assert told(*wants, ps=ps) == ["SetKeepAlive b Unpinned"]
 
 
 def test_two_ggufs_are_two_matters() -> None:
@@ -173,19 +191,322 @@ def test_a_runner_of_an_unknown_gguf_is_nobodys() -> None:
 def test_a_poll_remembers_what_ran_and_what_ran_before() -> None:
     before = Memory(NOW - POLL, {Y: NOW}, frozenset({(B, Y)}), {Y: Y})
     runner = running(expires_at=NOW + timedelta(minutes=1))
-    after = remember(before, [(A, X), (B, Y)], [(runner, X), (running(B), None)], NOW)
+    ps = [(runner, X), (running(B), None)]
+    used = want(keep=KeepAlive(60.0))
+    after = residence(used, want(B, Y, keep=None), ps=ps, memory=before).memory
     assert after == Memory(
         NOW,
         {X: runner.expires_at, Y: NOW},
         frozenset({(A, X), (B, Y)}),
         {runner.manifest_digest: X},
+        shown={X: runner.expires_at},
+        beside=frozenset({X}),
+        sizes={(X, 4096): 1},
     )
 
 
 def test_an_expiry_that_is_being_asserted_is_judged_again_if_that_fails() -> None:
     long = running(expires_at=NOW + timedelta(hours=2))
     memory = Memory(NOW - POLL)
-    assert told(FINITE, ps=[(long, X)], memory=memory) == ["SetKeepAlive a KeepAliveChanged"]
-    after = remember(memory, [(A, X)], [(long, X)], NOW, {X})
-    assert told(FINITE, ps=[(long, X)], memory=after) == ["SetKeepAlive a KeepAliveChanged"]
-    assert (A, X) in after.loaded
+    found = residence(FINITE, ps=[(long, X)], memory=memory)
+    assert [action.reason for action in found.actions] == ["KeepAliveChanged"]
+    assert told(FINITE, ps=[(long, X)], memory=found.memory) == ["SetKeepAlive a KeepAliveChanged"]
+    assert (A, X) in found.memory.loaded
+
+
+def test_a_busy_runner_that_was_asked_is_not_asked_again_until_it_shows_another_expiry() -> None:
+    ps = [(running(expires_at=NOW + timedelta(minutes=4)), X)]
+    found = residence(PIN, ps=ps, memory=Memory(NOW - POLL))
+    done = [Outcome(action, "done", 0.0) for action in found.actions]
+    memory = learned(found.memory, done, {A: X})
+    after = residence(PIN, ps=ps, memory=memory)
+    assert after.actions == ()
+    used = [(running(expires_at=NOW + timedelta(minutes=5)), X)]
+    assert told(PIN, ps=used, memory=after.memory) == ["SetKeepAlive a Unpinned"]
+
+
+def test_a_name_that_does_not_reach_the_runner_any_more_is_not_asked() -> None:
+    runner = Runner(running(B, NOW + timedelta(minutes=1)), X, reached=False)
+    (action,) = plan_residency([PIN], [runner], Memory(), Moment(NOW)).actions
+    assert isinstance(action, SetKeepAlive)
+    assert action.running == A
+
+
+def test_a_dead_runner_of_a_pin_is_loaded_again() -> None:
+    dead = replace(running(), alive=False)
+    assert told(PIN, ps=[(dead, X)]) == ["LoadModel a RunnerDied"]
+
+
+def test_a_dead_runner_that_nobody_wants_is_let_be() -> None:
+    dead = replace(running(), alive=False)
+    assert told(want(keep=FIVE), ps=[(dead, X)]) == []
+
+
+# Windows.
+
+
+def office(*, preload: bool = True, keep: KeepAlive | None = FOREVER, ago_s: float = 5) -> Want:
+    window = Window(frozenset(range(7)), time(8), time(19), preload, keep)
+    since = NOW - timedelta(seconds=ago_s)
+    closes = NOW + timedelta(hours=1)
+    return Want(A, X, Policy(preload, keep, window, since, closes, closes))
+
+
+def outside(keep: KeepAlive | None = None) -> Want:
+    return Want(A, X, Policy(False, keep, until=NOW + timedelta(hours=13)))
+
+
+def test_a_window_that_opens_loads() -> None:
+    assert told(office(), ps=[], memory=Memory(NOW - POLL)) == ["LoadModel a WindowOpened"]
+
+
+def test_a_finite_preload_is_loaded_once_at_each_opening_of_its_window() -> None:
+    expired = Memory(NOW - POLL, {X: NOW - timedelta(hours=9)}, frozenset({(A, X)}))
+    assert told(office(keep=FIVE), ps=[], memory=expired) == ["LoadModel a WindowOpened"]
+    assert told(office(keep=FIVE, ago_s=60), ps=[], memory=expired) == []
+    again = residence(office(keep=FIVE), ps=[], memory=expired).memory
+    assert told(office(keep=FIVE), ps=[], memory=again) == ["LoadModel a WindowOpened"], "it failed"
+
+
+def test_a_window_that_closes_lets_its_model_go_once() -> None:
+    held = residence(office(), ps=[(running(), X)], memory=Memory(NOW - POLL)).memory
+    assert held.held == {A}
+    found = residence(outside(), ps=[(running(), X)], memory=held)
+    (action,) = found.actions
+    assert (action.reason, action.keep_alive) == ("WindowClosed", 0)
+    asked = [(running(expires_at=NOW - timedelta(seconds=1)), X)]
+    after = residence(outside(), ps=asked, memory=found.memory)
+    assert (after.actions, after.memory.held) == ((), frozenset()), "it goes after its requests"
+
+
+def test_a_window_that_closes_over_a_preload_changes_nothing() -> None:
+    held = residence(office(), ps=[(running(), X)], memory=Memory(NOW - POLL)).memory
+    assert told(PIN, ps=[(running(), X)], memory=held) == []
+
+
+def test_a_window_that_closes_leaves_the_model_to_another_name_that_keeps_it() -> None:
+    held = Memory(NOW - POLL, held=frozenset({A}))
+    other = want(B, X, preload=True, keep=FOREVER)
+    assert told(outside(), other, ps=[(running(), X)], memory=held) == []
+
+
+def test_a_model_that_is_kept_no_more_is_let_go() -> None:
+    held = Memory(NOW - POLL, held=frozenset({A}))
+    assert told(want(keep=None), ps=[(running(), X)], memory=held) == [
+        "SetKeepAlive a NotPreloaded"
+    ]
+    assert told(want(keep=None), ps=[(running(), X)], memory=Memory(NOW - POLL)) == []
+
+
+# Room.
+
+
+def pins(**priorities: int) -> list[Want]:
+    digests = {"a": X, "b": Y, "c": Z}
+    return [
+        Want(Name.parse(n), digests[n], Policy(True, FOREVER), p, 4 * GIB)
+        for n, p in priorities.items()
+    ]
+
+
+def sized(name: Name, digest: Digest | None, gib: float) -> tuple[Running, Digest | None]:
+    return running(name, size=int(gib * GIB)), digest
+
+
+def test_within_the_limit_the_higher_priorities_are_loaded_and_the_others_say_why() -> None:
+    found = residence(*pins(a=0, b=1, c=2), ps=[], limit=10 * GIB)
+    assert [str(action.name) for action in found.actions] == ["c", "b"]
+    (blocked,) = found.blocked
+    assert (blocked.name, blocked.reason) == (A, "DoesNotFit")
+    assert blocked.message == (
+        "needs 4.8 GiB (estimated), and 409.6 MiB of the memory_limit of 10.0 GiB are left "
+        "beside c, b; raise one of memory_limit and its priority"
+    )
+
+
+def test_among_equal_priorities_the_first_by_name_stays() -> None:
+    found = residence(*pins(c=0, b=0, a=0), ps=[], limit=5 * GIB)
+    assert [str(action.name) for action in found.actions] == ["a"]
+
+
+def test_what_nobody_declared_counts_and_is_let_be() -> None:
+    ps = [sized(C, None, 6)]
+    assert told(*pins(a=0, b=0), ps=ps, limit=11 * GIB) == ["LoadModel a NotLoaded", "b DoesNotFit"]
+    assert told(*pins(a=0), ps=ps, limit=5 * GIB) == ["a DoesNotFit"]
+
+
+def test_a_size_that_was_seen_counts_more_than_the_file() -> None:
+    memory = Memory(NOW - POLL, sizes={(X, 8192): 9 * GIB, (X, None): 2 * GIB})
+    assert told(*pins(a=0), ps=[], memory=memory, limit=3 * GIB) == ["LoadModel a NotLoaded"]
+    large = Memory(NOW - POLL, sizes={(X, 8192): 9 * GIB})
+    assert told(*pins(a=0), ps=[], memory=large, limit=8 * GIB) == ["a DoesNotFit"]
+
+
+def test_a_load_teaches_the_size_at_the_num_ctx_of_the_file() -> None:
+    memory = Memory(NOW - POLL, loads={X: Load(True, None)})
+    found = residence(*pins(a=0), ps=[sized(A, X, 3)], memory=memory)
+    assert found.memory.sizes == {(X, 4096): 3 * GIB, (X, None): 3 * GIB}
+
+
+def test_the_lower_priority_leaves_first_and_the_higher_waits_for_its_place() -> None:
+    ps = [sized(B, Y, 4)]
+    wants = pins(a=1, b=0)
+    assert told(*wants, ps=ps, limit=6 * GIB) == [
+        "SetKeepAlive b DoesNotFit",
+        "a MemoryInUse",
+    ]
+    asked = [(running(B, NOW - timedelta(seconds=1), 4 * GIB), Y)]
+    assert told(*wants, ps=asked, limit=6 * GIB) == ["b DoesNotFit", "a MemoryInUse"]
+    assert told(*wants, ps=[], limit=6 * GIB) == ["LoadModel a NotLoaded", "b DoesNotFit"]
+
+
+def test_a_model_in_use_that_is_declared_yields_to_a_pin_within_the_limit() -> None:
+    used = Want(B, Y, Policy(False, None))
+    ps = [(running(B, NOW + timedelta(minutes=5), 4 * GIB), Y)]
+    assert told(used, *pins(a=0), ps=ps, limit=6 * GIB) == [
+        "SetKeepAlive b DoesNotFit",
+        "a MemoryInUse",
+    ]
+    assert told(used, *pins(a=0), ps=ps) == ["LoadModel a NotLoaded"], "there is no limit"
+
+
+def test_a_pin_larger_than_the_limit_is_never_loaded() -> None:
+    (blocked,) = residence(*pins(a=0), ps=[], limit=GIB).blocked
+    assert "and the memory_limit is 1.0 GiB;" in blocked.message
+
+
+# What loads teach, where there is no limit.
+
+
+def after_loading(*digests: Digest, beside: Mapping[Digest, datetime | None]) -> Memory:
+    loads = {digest: Load(True) for digest in digests}
+    was = frozenset(beside)
+    return Memory(NOW - POLL, loads=loads, beside=was, loaded=frozenset({(A, X)}))
+
+
+def test_the_lower_of_two_that_evict_each_other_gives_up_its_place() -> None:
+    memory = after_loading(Y, beside={X: None})
+    assert told(*pins(a=0, b=1), ps=[sized(B, Y, 4)], memory=memory) == ["a DoesNotFit"]
+    assert told(*pins(a=1, b=0), ps=[sized(B, Y, 4)], memory=memory) == [
+        "SetKeepAlive b DoesNotFit",
+        "a MemoryInUse",
+    ]
+
+
+def test_of_equal_priorities_the_later_name_gives_up() -> None:
+    memory = after_loading(X, beside={Y: None})
+    assert told(*pins(a=0, b=0), ps=[sized(A, X, 4)], memory=memory) == ["b DoesNotFit"]
+
+
+def test_a_model_that_goes_while_a_stranger_comes_did_not_yield_to_our_load() -> None:
+    memory = after_loading(Y, beside={X: None})
+    ps = [sized(B, Y, 4), sized(C, Z, 4)]
+    assert told(*pins(a=0, b=0), ps=ps, memory=memory) == ["LoadModel a Evicted"]
+
+
+def test_a_runner_that_died_while_another_was_loaded_did_not_yield() -> None:
+    memory = after_loading(Y, beside={X: None})
+    dead = replace(running(), alive=False)
+    assert told(*pins(a=0, b=0), ps=[sized(B, Y, 4), (dead, X)], memory=memory) == [
+        "LoadModel a RunnerDied"
+    ]
+
+
+def given_up(**changes: object) -> Memory:
+    """B has given up its place beside A."""
+    since, until = NOW - timedelta(minutes=5), NOW + timedelta(minutes=25)
+    displaced = Displaced(since, until, "g", frozenset({X}), "does not fit")
+    return Memory(NOW - POLL, displaced={Y: replace(displaced, **changes)})  # type: ignore[arg-type]
+
+
+def test_what_gave_up_its_place_stays_out_and_what_holds_it_is_loaded_again() -> None:
+    assert told(*pins(a=0, b=0), ps=[sized(A, X, 4)], memory=given_up()) == ["b DoesNotFit"]
+    assert told(*pins(a=0, b=0), ps=[], memory=given_up()) == [
+        "LoadModel a NotLoaded",
+        "b DoesNotFit",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"since": NOW - timedelta(minutes=30), "until": NOW},
+        {"generation": "an older file"},
+        {"beside": frozenset({X, Z})},
+    ],
+)
+def test_what_gave_up_its_place_is_tried_again_once_something_has_changed(
+    changes: Mapping[str, object],
+) -> None:
+    memory = given_up(**changes)
+    assert told(*pins(a=0, b=0), ps=[sized(A, X, 4)], memory=memory) == ["LoadModel b NotLoaded"]
+
+
+def test_what_runs_beside_all_others_after_all_has_a_place() -> None:
+    ps = [sized(A, X, 4), sized(B, Y, 4)]
+    found = residence(*pins(a=0, b=0), ps=ps, memory=given_up())
+    assert (found.actions, found.blocked, found.memory.displaced) == ((), (), {})
+
+
+def test_a_client_that_loads_what_gave_up_its_place_does_not_keep_it_there() -> None:
+    ps = [(running(B, NOW + timedelta(minutes=5), 4 * GIB), Y)]
+    assert told(*pins(a=0, b=0), ps=ps, memory=given_up()) == [
+        "SetKeepAlive b DoesNotFit",
+        "a MemoryInUse",
+    ]
+
+
+def test_each_try_that_fails_doubles_the_time_to_the_next() -> None:
+    since, until = NOW - timedelta(minutes=31), NOW - timedelta(minutes=1)
+    memory = replace(
+        after_loading(Y, beside={X: None}), displaced=given_up(since=since, until=until).displaced
+    )
+    found = residence(*pins(a=1, b=0), ps=[sized(B, Y, 4)], memory=memory)
+    assert found.memory.displaced[Y].until == NOW + timedelta(hours=1)
+
+
+def test_of_three_the_one_that_comes_last_gives_up_whatever_ollama_put_out() -> None:
+    memory = after_loading(Y, beside={X: None, Z: None})
+    ps = [sized(B, Y, 4), sized(C, Z, 4)]
+    assert told(*pins(a=3, b=2, c=1), ps=ps, memory=memory) == [
+        "SetKeepAlive c DoesNotFit",
+        "a MemoryInUse",
+    ]
+
+
+def test_what_has_just_left_is_loaded_a_second_later_unless_a_client_does_so() -> None:
+    seen = residence(PIN, ps=[(running(), X)], memory=Memory(NOW - POLL)).memory
+    found = residence(PIN, ps=[], memory=seen)
+    assert (found.actions, [w.reason for w in found.waiting]) == ((), ["JustLeft"])
+    later = Moment(NOW + timedelta(seconds=1), "g")
+    (action,) = plan_residency([PIN], [], found.memory, later).actions
+    assert action.reason == "Evicted"
+
+
+def test_a_load_that_failed_for_want_of_memory_is_not_tried_again_at_once() -> None:
+    action = LoadModel(name=A, reason="NotLoaded", message="", symbol="~", keep_alive=-1)
+    what = "Ollama did not load a: 500 model requires more system memory (9 GiB) than is available"
+    memory = learned(Memory(NOW - POLL), [Outcome(action, "failed", 1.0, "x", what)], {A: X})
+    assert told(*pins(a=0), ps=[], memory=memory) == ["a DoesNotFit"]
+    other = Outcome(action, "failed", 1.0, "x", "Ollama did not load a: 500 no such file")
+    assert learned(Memory(), [other], {A: X}).loads == {}
+
+
+def test_while_one_is_being_loaded_what_goes_waits_and_is_judged_at_its_end() -> None:
+    wants = pins(a=0, b=1)
+    first = residence(*wants, ps=[sized(A, X, 4)], memory=Memory(NOW - POLL)).memory
+    busy = under_way(first, [B], {A: X, B: Y})
+    meanwhile = residence(*wants, ps=[], memory=busy)
+    assert [str(action.name) for action in meanwhile.actions] == ["b"], "it goes on"
+    assert [str(waiting.name) for waiting in meanwhile.waiting] == ["a"]
+    load = LoadModel(name=B, reason="NotLoaded", message="", symbol="~", keep_alive=-1)
+    done = learned(meanwhile.memory, [Outcome(load, "done", 1.0)], {A: X, B: Y})
+    ended = under_way(done, [], {A: X, B: Y})
+    assert told(*wants, ps=[sized(B, Y, 4)], memory=ended) == ["a DoesNotFit"]
+
+
+def test_nothing_that_was_learnt_of_room_outlives_ollama() -> None:
+    memory = replace(given_up(), loads={X: Load(True)}, beside=frozenset({Y}), held=frozenset({A}))
+    after = restarted(memory)
+    assert (after.displaced, after.loads, after.beside) == ({}, {}, frozenset())
+    assert after.held == {A}

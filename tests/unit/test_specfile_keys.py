@@ -12,7 +12,6 @@ FORMS = (
     "{gguf: PATH}, {registry: NAME}, {model: NAME}, {modelfile: PATH} "
     "or {huggingface: ORG/REPO, file: GLOB}"
 )
-LATER = "not supported by this version of paddock; remove it, or use a newer version"
 
 # Each row: the text of models.yaml, and what follows "models.yaml:" in each expected line.
 BAD: dict[str, tuple[str, list[str]]] = {
@@ -52,10 +51,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "a key at the top": (
         "version: 1\nmodels: {}\nmodelz: {}\n",
         ['3:1: modelz: unknown key; did you mean "models"?'],
-    ),
-    "keys of later versions": (
-        HEAD + "  a:\n    source: {gguf: x}\n    schedule: []\nresidency: {}\n",
-        [f"5:5: models.a.schedule: {LATER}", f"6:1: residency: {LATER}"],
     ),
     "prune": (
         "version: 1\nmodels: {}\nprune: {max: -1, maxx: 2}\n",

@@ -101,9 +101,9 @@ def test_a_blocked_model_is_stalled_with_the_same_words(world: World) -> None:
 
 def test_a_preload_that_was_evicted_is_not_ready(world: World) -> None:
     world.converge(desire(PIN))
-    world.running = []
+    world.evict()
     assert told(one(world, PIN)) == ("False", "Evicted", "load, keep_alive for ever")
-    assert told(one(world, PIN), "Loaded")[:2] == ("False", "NotLoaded")
+    assert told(one(world, PIN), "Loaded")[:2] == ("False", "Evicted")
 
 
 def test_a_keep_alive_that_ran_out_leaves_the_model_ready(world: World) -> None:
@@ -119,9 +119,9 @@ def test_a_keep_alive_that_ran_out_leaves_the_model_ready(world: World) -> None:
 def test_a_second_name_over_a_gguf_that_is_being_loaded_has_not_expired(world: World) -> None:
     models = PIN | {"b": PIN["a"]}
     world.converge(desire(models))
-    world.running = []
+    world.evict()
     found = status(world, models)
-    assert [told(model, "Loaded")[1] for model in found.models] == ["NotLoaded", "NotLoaded"]
+    assert [told(model, "Loaded")[1] for model in found.models] == ["Evicted", "NotLoaded"]
     assert not found.ready
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import watchfiles
-from watchfiles import Change
 
+from paddock.edges.watching import Change, Matters, Scope, changes
 from paddock.engine import triggers
 from paddock.engine.triggers import (
     Bell,
@@ -63,21 +64,21 @@ def test_other_files_beside_a_watched_one_matter_not(tmp_path: Path) -> None:
     root = tmp_path.resolve()
     (root / "models.d").mkdir()
     found = watched_files([root / "a.gguf", root / "models.d"])
-    assert found.matters(Change.modified, str(root / "a.gguf"))
-    assert not found.matters(Change.modified, str(root / "download.bin"))
-    assert found.matters(Change.added, str(root / "models.d/new.yaml"))
-    assert not found.matters(Change.added, str(root / "models.d/.new.yaml.swp"))
-    assert found.matters(Change.deleted, str(root)), "a watch ends with its folder"
+    assert found.matters(Change.MODIFIED, str(root / "a.gguf"))
+    assert not found.matters(Change.MODIFIED, str(root / "download.bin"))
+    assert found.matters(Change.ADDED, str(root / "models.d/new.yaml"))
+    assert not found.matters(Change.ADDED, str(root / "models.d/.new.yaml.swp"))
+    assert found.matters(Change.DELETED, str(root)), "a watch ends with its folder"
 
 
 @pytest.mark.parametrize(
     ("change", "path", "matters"),
     [
-        (Change.added, "sha256-aa", True),
-        (Change.deleted, "sha256-aa", True),
-        (Change.modified, "sha256-aa", False),
-        (Change.modified, "sha256-aa-partial", False),
-        (Change.added, "sha256-aa-partial-3", False),
+        (Change.ADDED, "sha256-aa", True),
+        (Change.DELETED, "sha256-aa", True),
+        (Change.MODIFIED, "sha256-aa", False),
+        (Change.MODIFIED, "sha256-aa-partial", False),
+        (Change.ADDED, "sha256-aa-partial-3", False),
     ],
 )
 def test_a_pull_under_way_matters_not_and_its_end_does(
@@ -130,7 +131,7 @@ async def test_a_burst_wakes_at_once_and_then_the_more_seldom_the_longer_it_last
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks again so often that quiet comes soon."""
-    monkeypatch.setattr(triggers, "LOOK_AGAIN_MS", 150)
+    monkeypatch.setattr(triggers, "LOOK_AGAIN_S", 0.15)
 
 
 class Rung:
@@ -156,7 +157,7 @@ class Rung:
         """Waits until nothing has rung for longer than a watch takes to look again."""
         while True:
             try:
-                async with asyncio.timeout(3 * triggers.LOOK_AGAIN_MS / 1000):
+                async with asyncio.timeout(3 * triggers.LOOK_AGAIN_S):
                     await self.wake.wait()
             except TimeoutError:
                 return
@@ -165,7 +166,7 @@ class Rung:
 
 @asynccontextmanager
 async def watching(
-    wanted: Callable[[], Watched], matters: triggers.Matters = triggers.is_kept
+    wanted: Callable[[], Watched], matters: Matters = triggers.is_kept
 ) -> AsyncIterator[Rung]:
     """A watch under way, that has rung for its start."""
     rung, stop = Rung(), asyncio.Event()
@@ -254,17 +255,17 @@ async def test_a_tree_that_is_replaced_is_watched_again(tmp_path: Path) -> None:
 async def test_what_cannot_be_watched_is_told_once_and_again_when_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A path that no file system takes stands for one that the kernel takes no watch for."""
     monkeypatch.setattr(triggers, "TRY_AGAIN_S", 0.05)
     broken = True
 
-    def awatch(*paths: str, **options: object) -> object:
+    def limited(
+        scope: Scope, *, stop: asyncio.Event, timeout_s: float
+    ) -> AsyncGenerator[set[str], None]:
         if broken:
-            raise OSError("OS file watch limit reached. about [...]")
-        return real(*paths, **options)  # type: ignore[arg-type]
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return changes(scope, stop=stop, timeout_s=timeout_s)
 
-    real = watchfiles.awatch
-    monkeypatch.setattr(triggers, "awatch", awatch)
+    monkeypatch.setattr(triggers, "changes", limited)
     rung, stop = Rung(), asyncio.Event()
     changed = asyncio.Event()
 

@@ -14,21 +14,34 @@ from paddock.errors import Diagnostic, SpecError
 
 
 def validate(options: argparse.Namespace) -> int:
-    """Check each file, and report every problem of all of them."""
+    """Check each file, and report every problem of all of them; what is valid and hardly meant is
+    told as a warning, and does not make it invalid."""
     files: list[Path] = options.files or [settings_of(options).spec_path]
     diagnostics: list[Diagnostic] = []
+    warnings: list[Diagnostic] = []
     counts: dict[str, int] = {}
     for file in files:
         try:
-            counts[str(file)] = len(load_spec(file, os.environ).spec.models)
+            loaded = load_spec(file, os.environ)
+            counts[str(file)] = len(loaded.spec.models)
+            warnings += loaded.warnings
         except SpecError as error:
             diagnostics += error.diagnostics
+    for warning in warnings:
+        views.note(f"warning: {warning}")
     if diagnostics:
         raise SpecError(diagnostics)
     valid = [{"file": file, "models": models} for file, models in counts.items()]
     text = "\n".join(f"{file}: valid, {views.count(n, 'model')}" for file, n in counts.items())
-    views.show({"format_version": 1, "valid": valid}, text, options.output)
+    told = [_told(warning) for warning in warnings]
+    views.show({"format_version": 1, "valid": valid, "warnings": told}, text, options.output)
     return 0
+
+
+def _told(warning: Diagnostic) -> dict[str, object]:
+    return {
+        key: getattr(warning, key) for key in ("file", "line", "column", "where", "what", "hint")
+    }
 
 
 def schema(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ object is what `paddock status` prints and `/paddock/status` serves.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -48,7 +49,8 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """What is known of one declared model. `copied_bytes` is what the store holds of it as files of
-    its own; `keep_alive` is as the file says it."""
+    its own; `keep_alive` is as the file says it now, `window_until` when the window closes that is
+    open."""
 
     name: str
     source: str
@@ -59,6 +61,7 @@ class ModelStatus:
     keep_alive: str | None
     expires_at: datetime | None
     conditions: tuple[Condition, ...]
+    window_until: datetime | None = None
 
     @property
     def suspended(self) -> bool:
@@ -76,6 +79,7 @@ class ModelStatus:
             "loaded": self.loaded,
             "keep_alive": self.keep_alive,
             "expires_at": None if self.expires_at is None else rfc3339(self.expires_at),
+            "window_until": None if self.window_until is None else rfc3339(self.window_until),
             "conditions": [condition.to_json() for condition in self.conditions],
         }
 
@@ -113,10 +117,13 @@ def conditions_of(
     facts: Mapping[str, Fact], generation: str, at: datetime
 ) -> tuple[Condition, ...]:
     """Facts by type as conditions; what others worded (Ollama, the system) is put on one line."""
-    return tuple(
-        Condition(kind, status, reason, " ".join(message.split()), generation, at)
-        for kind, (status, reason, message) in facts.items()
-    )
+    return tuple(_condition(kind, fact, generation, at) for kind, fact in facts.items())
+
+
+@functools.lru_cache(maxsize=128)  # of a thousand models mostly the same is told: one object
+def _condition(kind: str, fact: Fact, generation: str, at: datetime) -> Condition:
+    status, reason, message = fact
+    return Condition(kind, status, reason, " ".join(message.split()), generation, at)
 
 
 def condition(conditions: tuple[Condition, ...], kind: str) -> Condition:
@@ -148,7 +155,8 @@ def _date(new: Condition, old: Condition | None) -> Condition:
     if old is None or old.status != new.status:
         return new
     at = min(new.last_transition_time, old.last_transition_time)  # clocks can be set back
-    return replace(new, last_transition_time=at)
+    fact = new.status, new.reason, new.message
+    return _condition(new.type, fact, new.observed_generation, at)
 
 
 def rfc3339(at: datetime) -> str:

@@ -133,12 +133,13 @@ class State(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Window:
     """A time of the week with a policy of its own: `days` from Monday, 0, on which it opens, at
-    `start`, to `end`, which is of the next day where it is not after `start`. None: as outside."""
+    `start`, to `end`, which is of the next day where it is not after `start`. `preload` and
+    `keep_alive` are all that holds while it is open."""
 
     days: frozenset[int]
     start: time
     end: time
-    preload: bool | None = None
+    preload: bool = False
     keep_alive: KeepAlive | None = None
 
 
@@ -148,6 +149,9 @@ class Bounds:
 
     least: KeepAlive = UNLOAD
     most: KeepAlive = FOREVER
+
+
+Clients: TypeAlias = Literal["deny", "allow"] | Bounds | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ class Residency:
     keep_alive: KeepAlive | None = None
     schedule: tuple[Window, ...] = ()
     priority: int = 0
-    clients: Literal["deny", "allow"] | Bounds | None = None
+    clients: Clients = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +235,8 @@ class Prune:
 @dataclass(frozen=True, slots=True)
 class Desired:
     """All that the file asks for. `generation` is the same for the same meaning. What folders are
-    to be searched for is in `discover`, and in `models` once they were looked at."""
+    to be searched for is in `discover`, and in `models` once they were looked at. `warnings` are
+    what the file says and hardly means."""
 
     models: Mapping[Name, DesiredModel]
     generation: str
@@ -242,6 +247,7 @@ class Desired:
     prune: Prune = Prune()
     memory_limit_bytes: int | None = None
     timezone: tzinfo = UTC
+    warnings: tuple[str, ...] = ()
 
     def pruning(self) -> Desired:
         """The same, and a person asks that what is no longer named goes."""

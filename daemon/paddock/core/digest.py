@@ -7,6 +7,7 @@ digits) and its check. The file name form, `sha256-<hex>`, is accepted here and 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -21,6 +22,7 @@ _SHORT_HEX = 12
 _SHOWN_CHARS = 100
 
 
+@functools.lru_cache(maxsize=1 << 16)  # a store names each many times: one object for all
 def parse_digest(text: str) -> Digest:
     """Returns `text` in the one form; takes what Ollama takes (`ollama:manifest/paths.go`).
 

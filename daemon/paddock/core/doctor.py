@@ -39,11 +39,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """The daemon that keeps the store, and what it says that it cannot watch."""
+    """The daemon that keeps the store, what it says that it cannot watch, and of the server that it
+    starts whether that answers, and how it stands."""
 
     holder: str
     answers: bool
     unwatched: str | None = None
+    server: tuple[bool, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +138,6 @@ def _daemon(facts: Facts) -> Iterator[Finding]:
         yield Finding("daemon", "failed", f"{keeper.holder} does not answer", hint)
     if keeper.unwatched is not None:
         yield Finding("daemon", "warning", keeper.unwatched)
+    if keeper.server is not None:
+        serves, message = keeper.server
+        yield Finding("server", "ok" if serves else "failed", message)

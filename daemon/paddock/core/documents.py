@@ -104,8 +104,9 @@ class ModelDocument(_Document):
     size_bytes: int
     copied_bytes: int = Field(description="What the store holds of it as files of its own.")
     loaded: bool
-    keep_alive: str | None = Field(description="As the file says; null leaves it to clients.")
+    keep_alive: str | None = Field(description="As the file says now; null leaves it to clients.")
     expires_at: datetime | None = Field(description="Null where it is not loaded, or for ever.")
+    window_until: datetime | None = Field(description="When the window closes that is open.")
     conditions: list[ConditionDocument]
 
 

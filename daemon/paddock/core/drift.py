@@ -29,8 +29,10 @@ DRIFT = frozenset(
         "ManifestCorrupt",
         "ManifestForeign",
         "ManifestMissing",
+        "RunnerDied",
         "SourceChanged",
         "SourceMissing",
+        "Stale",
         "TargetMoved",
         "Unpinned",
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from paddock.core.conditions import FORMAT_VERSION, Status, rfc3339
-from paddock.core.desired import DesiredModel
+from paddock.core.desired import Bounds, DesiredModel, Residency, Window
 from paddock.core.keep_alive import KeepAlive
 from paddock.core.manifest import Manifest
 from paddock.core.model_status import Cycle
@@ -20,6 +20,7 @@ from paddock.core.names import Name
 from paddock.core.observed import LinkBlob, RegularBlob, Running, Unknown
 from paddock.core.outcome import Failure
 from paddock.core.plan_json import plan_to_json
+from paddock.core.policy import window_words
 from paddock.core.source_status import describe
 from paddock.core.summarize import summarize
 from paddock.core.view import View, view_of
@@ -76,17 +77,22 @@ def _wanted(model: DesiredModel, declared_at: str | None) -> Document:
         "state": model.state.value,
         "source": describe(model.source),
         "overrides": _plain(model.overrides),
-        "residency": _plain(model.residency),
+        "residency": _residency(model.residency),
         "access": None if model.access is None else _plain(model.access),
         "suspended": model.suspended,
     }
 
 
+def _residency(residency: Residency) -> Document:
+    told: dict[str, Any] = _plain(residency)
+    return told if residency.priority else {k: v for k, v in told.items() if k != "priority"}
+
+
 def _plain(value: object) -> Any:
     """A noun as JSON, without the fields that say nothing."""
     match value:
-        case KeepAlive() | Name():
-            return value.display
+        case KeepAlive() | Name() | Window() | Bounds():
+            return _words(value)
         case enum.Enum():
             return value.value
         case Mapping():
@@ -98,6 +104,16 @@ def _plain(value: object) -> Any:
             return {key: _plain(item) for key, item in told.items() if item not in (None, (), {})}
         case _:
             return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _words(value: KeepAlive | Name | Window | Bounds) -> str:
+    match value:
+        case Window():
+            return window_words(value)
+        case Bounds():
+            return f"{value.least.display} to {value.most.display}"
+        case _:
+            return value.display
 
 
 def _found(name: Name, cycle: Cycle) -> Document | None:
@@ -152,6 +168,8 @@ def _running(manifest: Manifest | None, view: View) -> Document | None:
     return {
         "as": found.name.display,
         "size_bytes": found.size_bytes,
+        "num_ctx": found.num_ctx,
+        "alive": found.alive,
         "expires_at": None if expires_at is None else rfc3339(expires_at),
     }
 

@@ -18,6 +18,7 @@ from paddock.core.desired import (
 )
 from paddock.core.digest import Digest, short
 from paddock.core.hub import is_download
+from paddock.core.managed import ServerState
 from paddock.core.manifest import Manifest
 from paddock.core.names import Name
 from paddock.core.observed import (
@@ -42,6 +43,8 @@ from paddock.core.plan import (
     UnlinkBlob,
     Waiting,
 )
+from paddock.core.policy import Policy, policy_at
+from paddock.core.residency_status import MAY_BE_AWAY, loaded, not_loaded
 from paddock.core.source_status import NOT_OBSERVED, describe, source_available
 from paddock.core.suspend import suspended, why
 from paddock.core.view import View
@@ -56,7 +59,8 @@ _SUSPENDED: Fact = ("Unknown", "Suspended", "left alone, and not compared with t
 class Cycle:
     """Everything that one reconcile knows at its end. `trouble` is what kept it from observing or
     from acting at all, `stalled` that this needs a person; `spec_trouble` says that a newer file is
-    invalid, `unwatched` of paths why their changes are seen at a poll alone."""
+    invalid, `unwatched` of paths why their changes are seen at a poll alone; `server` is how the
+    server stands that we start."""
 
     desired: Desired
     at: datetime
@@ -67,6 +71,7 @@ class Cycle:
     stalled: bool = False
     spec_trouble: Unknown | None = None
     unwatched: Mapping[str, str] = field(default_factory=dict)
+    server: ServerState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +98,15 @@ class Index:
         blocked = {found.name: found for found in plan.blocked}
         waiting = {found.name: found for found in plan.waiting}
         loads = {action.name for action in plan.actions if isinstance(action, LoadModel)}
+        loads |= waiting.keys()
         loading = frozenset(plan.made_of[name] for name in loads if name in plan.made_of)
         ledger = Unknown("NotObserved", "") if view is None else view.ledger
         asleep = suspended(cycle.desired, ledger)
         return cls(cycle, view, actions, blocked, waiting, _runners(view), loading, asleep)
+
+    def policy(self, model: DesiredModel) -> Policy:
+        """What the file says of a model's memory at this time."""
+        return policy_at(model.residency, self.cycle.desired.timezone, self.cycle.at)
 
     def rests(self, name: Name) -> bool:
         """Whether the plan knows the model's GGUF, and does not want it loaded by any name."""
@@ -107,7 +117,8 @@ class Index:
 def _runners(view: View | None) -> Mapping[Digest, Running]:
     if view is None or isinstance(view.observed.running, Unknown):
         return {}
-    found = ((view.runner_digest(running), running) for running in view.observed.running)
+    alive = (running for running in view.observed.running if running.alive)
+    found = ((view.runner_digest(running), running) for running in alive)
     return {digest: running for digest, running in found if digest is not None}
 
 
@@ -118,7 +129,8 @@ def model_status(model: DesiredModel, index: Index) -> ModelStatus:
     running = None if digest is None else index.runners.get(digest)
     facts = _facts(model, index, manifest, running)
     generation, at = index.cycle.desired.generation, index.cycle.at
-    keep_alive = model.residency.keep_alive
+    policy = index.policy(model)
+    keep_alive = policy.keep_alive
     return ModelStatus(
         name=model.name.display,
         source=describe(model.source),
@@ -128,6 +140,7 @@ def model_status(model: DesiredModel, index: Index) -> ModelStatus:
         loaded=running is not None,
         keep_alive=None if keep_alive is None else keep_alive.display,
         expires_at=None if running is None else running.expires_at,
+        window_until=policy.closes,
         conditions=conditions_of(facts, generation, at),
     )
 
@@ -147,7 +160,7 @@ def _facts(
         }
     if model.name in index.suspended:
         return _suspended(model, index, facts)
-    ready = _ready(model, stalled, reconciling, facts)
+    ready = _ready(index.policy(model), stalled, reconciling, facts)
     return {"Ready": ready, "Reconciling": reconciling, "Stalled": stalled, **facts}
 
 
@@ -168,15 +181,13 @@ def _suspended(model: DesiredModel, index: Index, facts: Mapping[str, Fact]) -> 
     }
 
 
-def _ready(
-    model: DesiredModel, stalled: Fact, reconciling: Fact, facts: Mapping[str, Fact]
-) -> Fact:
+def _ready(policy: Policy, stalled: Fact, reconciling: Fact, facts: Mapping[str, Fact]) -> Fact:
     for fact in (stalled, reconciling):
         if fact[0] == "True":
             return "False", fact[1], fact[2]
     for kind, fact in facts.items():
-        may_be_unloaded = not model.residency.preload or fact[1] == "Expired"
-        if fact[0] != "True" and not (kind == "Loaded" and may_be_unloaded):
+        may_be_away = not policy.preload or fact[1] in MAY_BE_AWAY
+        if fact[0] != "True" and not (kind == "Loaded" and may_be_away):
             return fact
     return "True", "AsDeclared", "as the file says"
 
@@ -262,14 +273,12 @@ def _loaded(model: DesiredModel, index: Index, running: Running | None) -> Fact:
     unknown = index.view.observed.running
     if isinstance(unknown, Unknown):
         return "Unknown", unknown.reason, unknown.message
-    if running is None:
-        if not model.residency.preload:
-            return "False", "NotWanted", "not in memory"
-        if index.rests(model.name):
-            return "False", "Expired", "not in memory: its keep_alive has run out"
-        return "False", "NotLoaded", "not in memory"
-    expiry = running.expires_at
-    return "True", "Running", "for ever" if expiry is None else f"until {expiry:%H:%M:%S} UTC"
+    name, zone = model.name, index.cycle.desired.timezone
+    actions, policy = index.actions.get(name, []), index.policy(model)
+    if running is not None:
+        return loaded(policy, running, actions, zone)
+    held_back = index.blocked.get(name) or index.waiting.get(name)
+    return not_loaded(policy, held_back, actions, zone, rests=index.rests(name))
 
 
 def _size(manifest: Manifest | None) -> int:

@@ -8,6 +8,7 @@ the names present come in as an argument.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -206,6 +207,7 @@ def _cut_source(text: str) -> tuple[str, str]:
     return f"{base}:{last[: -len('-cloud')]}", "cloud"
 
 
+@functools.lru_cache(maxsize=4096)  # thousands of names have most of their parts in common
 def _problem(kind: str, part: str) -> str:
     """Says what is wrong with one part and what to do, or nothing (isValidPart)."""
     if not part:

@@ -151,17 +151,18 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The only remembered input: what is ours. `store_id` is None before the first claim; `blobs`
-    gives the model for which we made each; `runners` the GGUF behind manifests that we replaced.
-    `withdrawn` were ours until their source went away; `paused` shall be left alone. `published` is
-    what we made in publish trees, by path. `discovered` are the names given to files, by folder and
-    path in it, `folders` the devices that folders are on. `damage` says that a damaged one was
-    found."""
+    """The only remembered input: what is ours. `store_id` is None before the first claim; `scratch`
+    are the scratch models that a killed Paddock left; `blobs` gives the model for which we made
+    each; `runners` the GGUF behind manifests that we replaced. `withdrawn` were ours until their
+    source went away; `paused` shall be left alone. `published` is what we made in publish trees, by
+    path. `discovered` are the names given to files, by folder and path in it, `folders` the devices
+    that folders are on. `damage` says that a damaged one was found."""
 
     store_id: str | None = None
     owned: Mapping[Name, Owned] = field(default_factory=dict)
     pulled: Mapping[Name, Pulled] = field(default_factory=dict)
     scratch: frozenset[Name] = frozenset()
+    scratch_in_use: frozenset[Name] = frozenset()
     blobs: Mapping[Digest, Name] = field(default_factory=dict)
     runners: Mapping[Digest, Digest] = field(default_factory=dict)
     withdrawn: frozenset[Name] = frozenset()
@@ -173,17 +174,54 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
+class Displaced:
+    """A model that gave up its place in memory, from `since` until `until` and for which
+    `generation` of the file: it does not fit `beside` these GGUFs. `why` tells people."""
+
+    since: datetime
+    until: datetime
+    generation: str
+    beside: frozenset[Digest]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load of ours that has ended: `done`, or not for want of memory. `num_ctx` is as the file
+    gives it."""
+
+    done: bool
+    num_ctx: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the polls before this one saw, by GGUF: `expires` the last expiry of each runner that
-    was judged, `loaded` the models that were loaded once since Paddock or Ollama started, `runners`
-    the GGUF behind the manifests that ps names, `gone` since when a file of a model is away. Empty
-    for a single look."""
+    was judged, `loaded` the models that were loaded once since Paddock or Ollama started or their
+    window opened, `runners` the GGUF behind the manifests that ps names, `gone` since when a file
+    of a model is away. Empty for a single look.
+
+    `shown` is what the last look saw alive, with its expiry; `loads` ended since then. `asserted`
+    is the expiry that was shown when a keep_alive was set last, which a busy runner shows on.
+    `loading` are under way; `beside` was alive when they began, and `came` has come since. `left`
+    went just now, since when. `sizes` is what runners took, by num_ctx; `held` the models that the
+    file kept in memory; `displaced` those that do not fit, also past their time."""
 
     polled_at: datetime | None = None
     expires: Mapping[Digest, datetime | None] = field(default_factory=dict)
     loaded: frozenset[tuple[Name, Digest]] = frozenset()
     runners: Mapping[Digest, Digest] = field(default_factory=dict)
     gone: Mapping[Name, datetime] = field(default_factory=dict)
+    shown: Mapping[Digest, datetime | None] = field(default_factory=dict)
+    loads: Mapping[Digest, Load] = field(default_factory=dict)
+    loading: frozenset[Digest] = frozenset()
+    beside: frozenset[Digest] = frozenset()
+    came: frozenset[Digest] = frozenset()
+    asserted: Mapping[Digest, datetime | None] = field(default_factory=dict)
+    sizes: Mapping[tuple[Digest, int | None], int] = field(default_factory=dict)
+    held: frozenset[Name] = frozenset()
+    left: Mapping[Digest, datetime] = field(default_factory=dict)
+    displaced: Mapping[Digest, Displaced] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

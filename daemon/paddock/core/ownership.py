@@ -7,11 +7,11 @@ manifest count only where its name and the store's id both match, for `/api/copy
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from paddock.core.manifest import NAME_MARK, STORE_MARK, Manifest
-from paddock.core.names import Name
-from paddock.core.observed import Ledger, ManifestFile, Owned
+from paddock.core.names import Name, is_scratch
+from paddock.core.observed import ManifestFile, Owned
 from paddock.core.plan import Blocked, Note
 from paddock.core.view import View
 
@@ -64,16 +64,31 @@ def kept(name: Name, view: View) -> Blocked | None:
     return not_adopted(name) if is_rebuilt(name, view) else None
 
 
-def ledger_note(ledger: Ledger) -> Note | None:
+def ledger_note(view: View) -> Note | None:
     """What is to be told of a ledger that was damaged or lost; None where it is whole."""
+    ledger = view.ledger
     names = [name.display for name, owned in sorted(ledger.owned.items()) if owned.rebuilt]
-    told = [] if ledger.damage is None else [ledger.damage.message]
+    known = ledger.scratch | ledger.scratch_in_use
+    scratch = sorted(filter(is_scratch, view.manifests.keys() - known))
+    told = {} if ledger.damage is None else {ledger.damage.reason: ledger.damage.message}
     if names:
-        shown = " ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        what = f"the ledger was lost, and manifests alone say that these are paddock's: {shown}"
-        told.append(f"{what}; they are repaired, and not removed until paddock adopt NAME")
-    reason = "LedgerRebuilt" if names or ledger.damage is None else ledger.damage.reason
-    return Note(".paddock/state.db", reason, "; ".join(told)) if told else None
+        told["LedgerRebuilt"] = _rebuilt(names)
+    if scratch:
+        told["ScratchLeft"] = _scratch_left([name.display for name in scratch])
+    reason = "LedgerRebuilt" if names else next(iter(told), "")
+    return Note(".paddock/state.db", reason, "; ".join(told.values())) if told else None
+
+
+def _rebuilt(names: Sequence[str]) -> str:
+    shown = " ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    what = f"the ledger was lost, and manifests alone say that these are paddock's: {shown}"
+    return f"{what}; they are repaired, and not removed until paddock adopt NAME"
+
+
+def _scratch_left(names: Sequence[str]) -> str:
+    """What a killed probe left is removed by the ledger that recorded it, and by no other one."""
+    count = "a scratch model" if len(names) == 1 else f"{len(names)} scratch models"
+    return f"{count} of an earlier ledger stayed; remove with: ollama rm {' '.join(names)}"
 
 
 def not_owned(name: Name, present: Name, why: str) -> Blocked:

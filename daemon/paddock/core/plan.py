@@ -12,41 +12,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, TypeAlias
 
+from paddock.core.action import PlannedAction
+from paddock.core.action import Subject as Subject  # noqa: PLC0414  told on
 from paddock.core.composition import Composition
 from paddock.core.desired import Overrides
 from paddock.core.digest import Digest
 from paddock.core.hub import HubFile
 from paddock.core.names import Name
-from paddock.core.observed import FileStat
+from paddock.core.observed import FileStat, Memory
 from paddock.core.tree_facts import Thing
 
-# What fails or goes on by itself: a model, or a path of a publish tree.
-Subject: TypeAlias = Name | str
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Action:
-    """`reason` is one CamelCase word for machines, `message` one line for people. `symbol` says
-    what the action does to its model: `+` makes it, `~` changes it, `-` removes it."""
-
-    name: Name
-    reason: str
-    message: str = field(compare=False)
-    symbol: str
-    linked_bytes: int = 0
-    copied_bytes: int | None = 0
-
-    rank: ClassVar[int]
-
-    @property
-    def subject(self) -> Subject:
-        """What a failure of this action holds back: the model, or a path of a publish tree, whose
-        trouble is not its model's."""
-        return self.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullModel(_Action):
+class PullModel(PlannedAction):
     """Ask Ollama to pull `reference`. `copied_bytes` is None: known after apply."""
 
     rank: ClassVar[int] = 0
@@ -56,7 +34,7 @@ class PullModel(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DownloadFile(_Action):
+class DownloadFile(PlannedAction):
     """Download what is missing of a model, files of one repository of the Hugging Face Hub.
     `copied_bytes` is None: known after apply."""
 
@@ -65,7 +43,7 @@ class DownloadFile(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HashSource(_Action):
+class HashSource(PlannedAction):
     """Read a source once, from end to end, and remember its digest."""
 
     rank: ClassVar[int] = 1
@@ -83,7 +61,7 @@ class Stub:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeModel(_Action):
+class ProbeModel(PlannedAction):
     """Ask Ollama what it makes of the stubs of a model's files, with overrides, and remember the
     answer."""
 
@@ -95,7 +73,7 @@ class ProbeModel(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WriteBlob(_Action):
+class WriteBlob(PlannedAction):
     """Put a small blob into the store."""
 
     rank: ClassVar[int] = 3
@@ -104,7 +82,7 @@ class WriteBlob(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkBlob(_Action):
+class LinkBlob(PlannedAction):
     """Make `blobs/sha256-…` a link to `target`. `generation` is recorded first, so that the
     manifest is written anew after a mended link even when we are killed between the two. It rises
     with each attempt, so it does not make one attempt another action than the last."""
@@ -117,17 +95,19 @@ class LinkBlob(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnloadModel(_Action):
+class UnloadModel(PlannedAction):
     """Take a runner out of memory and wait until ps says so. `manifest_digest` is the one it was
-    loaded with."""
+    loaded with, `model_digest` its GGUF: where `running` does not reach that any more, another name
+    is asked by, or one that is made for it."""
 
     rank: ClassVar[int] = 5
     running: Name
     manifest_digest: Digest
+    model_digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WriteManifest(_Action):
+class WriteManifest(PlannedAction):
     """Publish the model: every blob is there, the manifest is renamed into place. `needs` tells one
     from another: the rest of `content` differs by the generation."""
 
@@ -142,24 +122,30 @@ class WriteManifest(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadModel(_Action):
-    """Load the model, with a keep_alive (seconds; -1 for ever; None for Ollama's own)."""
-
-    rank: ClassVar[int] = 7
-    keep_alive: int | float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetKeepAlive(_Action):
-    """Assert the keep_alive of a model that is in memory. `running` is the name ps shows."""
+class LoadModel(PlannedAction):
+    """Load the model, with a keep_alive (seconds; -1 for ever; None for Ollama's own). `num_ctx` is
+    what the file gives it, to know its size by: the manifest says so too."""
 
     rank: ClassVar[int] = 8
-    keep_alive: int | float
-    running: Name
+    keep_alive: int | float | None
+    num_ctx: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveManifest(_Action):
+class SetKeepAlive(PlannedAction):
+    """Assert the keep_alive of a model that is in memory; 0 lets it go after its last request.
+    `running` is the name to ask by, with the `num_ctx` that it was loaded with: Ollama reloads a
+    model of which it is asked for another (ollama:server/sched.go needsReload). Before any load:
+    one that had just been evicted would be loaded again."""
+
+    rank: ClassVar[int] = 7
+    keep_alive: int | float
+    running: Name
+    num_ctx: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveManifest(PlannedAction):
     """Remove a model: its manifest, only while it has this digest. With `until_back` the name is
     given up until its source is there again."""
 
@@ -169,7 +155,7 @@ class RemoveManifest(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnlinkBlob(_Action):
+class UnlinkBlob(PlannedAction):
     """Remove a blob that no manifest names any more; of a link, the link only."""
 
     rank: ClassVar[int] = 11
@@ -177,14 +163,14 @@ class UnlinkBlob(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveScratch(_Action):
+class RemoveScratch(PlannedAction):
     """Remove a scratch model that a probe left behind when it was killed."""
 
     rank: ClassVar[int] = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PublishLink(_Action):
+class PublishLink(PlannedAction):
     """Make a link (or, with `content`, a small file) at a path of a publish tree, and the folders
     on the way; over nothing but `replaces`, which is ours."""
 
@@ -201,7 +187,7 @@ class PublishLink(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnpublishLink(_Action):
+class UnpublishLink(PlannedAction):
     """Remove what we made at a path of a publish tree, if it is still that (of folders, empty
     ones), and claim it no longer."""
 
@@ -279,10 +265,13 @@ class Plan:
     waiting: tuple[Waiting, ...] = ()
     notes: tuple[Note, ...] = ()
     suspended: Mapping[Name, str] = field(default_factory=dict)  # by model, why it is left alone
-    # What each model is made of, as far as it is known: for Status, not for apply. Its GGUF, and
-    # all of its files.
+    # What each model is made of, as far as it is known: for Status, not for apply. Its GGUF, all of
+    # its files, and their bytes.
     made_of: Mapping[Name, Digest] = field(default_factory=dict)
     files: Mapping[Name, tuple[Digest, ...]] = field(default_factory=dict)
+    sizes: Mapping[Name, int] = field(default_factory=dict)
+    # What the next look has to know of runners; None where ps could not be read.
+    memory: Memory | None = field(default=None, compare=False)
 
     @property
     def symbols(self) -> Mapping[Name, str]:

@@ -7,14 +7,14 @@ ledger does not hold is compared, and never changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from paddock.core.compose import Composer, blocked_by
 from paddock.core.compose_files import Pending
 from paddock.core.composition import Composition
-from paddock.core.desired import Desired, DesiredModel, FromModel, Residency, State
+from paddock.core.desired import Desired, DesiredModel, FromModel, State
 from paddock.core.digest import Digest, short
 from paddock.core.names import CaseConflict, Name, Spelling
 from paddock.core.observed import Observed, RegularBlob, Unknown
@@ -22,25 +22,23 @@ from paddock.core.ownership import kept, ledger_note
 from paddock.core.plan import (
     Action,
     Blocked,
-    LoadModel,
     Note,
     Plan,
     PullModel,
     RemoveManifest,
     RemoveScratch,
-    SetKeepAlive,
     UnlinkBlob,
-    UnloadModel,
     Waiting,
     WriteManifest,
 )
 from paddock.core.prune import plan_prune
 from paddock.core.publish import publish
 from paddock.core.questions import question
-from paddock.core.residency import Want, plan_residency
+from paddock.core.residency_plan import turn, with_memory, without_memory
+from paddock.core.shared import shared_runners
 from paddock.core.suspend import left_alone, suspended
 from paddock.core.trees import plan_trees
-from paddock.core.unload import plan_unloads
+from paddock.core.unload import plan_stale, plan_unloads
 from paddock.core.view import View, view_of
 from paddock.core.withdraw import name_taken, withdraw
 
@@ -62,20 +60,23 @@ def make_plan(desired: Desired, observed: Observed) -> Plan:
         planner.add(desired.models[name])
     planner.add_pruned()
     planner.add_unloads()
-    planner.add_residency()
     planner.add_leftovers()
     planner.add_trees()
-    return planner.plan()
+    return with_memory(planner.plan(), desired, view)
 
 
 def plan_again(plan: Plan, desired: Desired, observed: Observed) -> Plan:
     """A plan that stands (core/settled.py), with what memory needs now."""
-    models, view = desired.models, view_of(observed)
+    view = view_of(observed)
     assert isinstance(view, View)
-    said = [name for name in plan.made_of if models[name].residency != Residency()]
-    wants = [Want(name, plan.made_of[name], models[name].residency) for name in said]
-    actions = tuple(sorted(_for_memory(wants, (), view), key=_turn))
-    return replace(plan, actions=actions) if actions else plan
+    stale = plan_stale(_ours(desired, view), (), view)
+    plan = replace(without_memory(plan), actions=tuple(stale))
+    return with_memory(plan, desired, view)
+
+
+def _ours(desired: Desired, view: View) -> Set[Name]:
+    """The models whose runners are ours to let go."""
+    return desired.models.keys() - suspended(desired, view.ledger)
 
 
 @dataclass(slots=True)
@@ -87,9 +88,9 @@ class _Planner:
     asked: dict[object, Name] = field(default_factory=dict)
     waiting: list[Waiting] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
-    wants: list[Want] = field(default_factory=list)
     made_of: dict[Name, Digest] = field(default_factory=dict)
     files: dict[Name, tuple[Digest, ...]] = field(default_factory=dict)
+    sizes: dict[Name, int] = field(default_factory=dict)
     suspended: Mapping[Name, str] = field(init=False)
     composer: Composer = field(init=False)
     spelling: Spelling = field(init=False)
@@ -106,17 +107,20 @@ class _Planner:
             file=self.desired.file,
             models=len(self.desired.models) - len(self.suspended),
             suspended=self.suspended,
-            actions=tuple(sorted(self.actions, key=_turn)),
+            actions=tuple(sorted(self.actions, key=turn)),
             blocked=tuple(self.blocked[name] for name in sorted(self.blocked)),
             waiting=tuple(sorted(self.waiting, key=lambda waiting: waiting.name)),
             notes=(*self._left_out(), *self.notes),
             made_of=self.made_of,
             files=self.files,
+            sizes=self.sizes,
         )
 
     def _left_out(self) -> list[Note]:
-        told = ledger_note(self.view.ledger)
+        told = ledger_note(self.view)
         left = [Note(out.path, out.reason, out.sentence) for out in self.desired.found.notes]
+        left += [Note(self.desired.file, "Doubtful", warning) for warning in self.desired.warnings]
+        left += shared_runners(self.made_of, self.desired)
         return left if told is None else [told, *left]
 
     def add(self, model: DesiredModel) -> None:
@@ -190,9 +194,9 @@ class _Planner:
         digest = composition.model_digest
         if digest is not None:
             self.made_of[model.name] = digest
-            files = tuple(part.descriptor.digest for part in composition.files)
-            self.files[model.name] = files
-            self.wants.append(Want(model.name, digest, model.residency))
+            files = [part.descriptor for part in composition.files]
+            self.files[model.name] = tuple(file.digest for file in files)
+            self.sizes[model.name] = sum(file.size_bytes for file in files)
         return None
 
     def _moves(self, action: Action) -> bool:
@@ -233,10 +237,7 @@ class _Planner:
     def add_unloads(self) -> None:
         """What must leave memory first."""
         self.actions.extend(plan_unloads(self.actions, self.view))
-
-    def add_residency(self) -> None:
-        """What memory shall hold, for the models that will be there after this plan."""
-        self.actions.extend(_for_memory(self.wants, tuple(self.actions), self.view))
+        self.actions.extend(plan_stale(_ours(self.desired, self.view), self.actions, self.view))
 
     def add_leftovers(self) -> None:
         """What a killed Paddock left behind, and blobs of ours that nothing names any more: only
@@ -280,20 +281,3 @@ class _Planner:
         if isinstance(blob, RegularBlob):
             return blob.size_bytes <= _TEXT_BYTES
         return blob is not None
-
-
-def _for_memory(
-    wants: Sequence[Want], actions: Sequence[Action], view: View
-) -> Iterable[LoadModel | SetKeepAlive]:
-    observed = view.observed
-    if isinstance(observed.running, Unknown):
-        return ()
-    loaded = [(runner, view.runner_digest(runner)) for runner in observed.running]
-    going = {a.manifest_digest for a in actions if isinstance(a, UnloadModel)}
-    staying = [(r, d) for r, d in loaded if r.manifest_digest not in going]
-    return plan_residency(wants, staying, observed.memory, observed.at)
-
-
-def _turn(action: Action) -> tuple[int, str]:
-    """Of one rank those of a kind together, for they may go side by side."""
-    return action.rank, type(action).__name__

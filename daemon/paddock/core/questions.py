@@ -1,6 +1,7 @@
 """Questions: the actions that find something out, and which of them ask the same.
 
-Pure. A file is hashed once, whichever models it belongs to, and however often a plan asks for it.
+Pure. A file is hashed once, whichever models it belongs to, and however often a plan asks for it;
+a model that is being loaded is not loaded again for a reason that has changed meanwhile.
 """
 
 from __future__ import annotations
@@ -9,7 +10,15 @@ from paddock.core.desired import Desired, FromFile
 from paddock.core.files import further_parts
 from paddock.core.names import Name
 from paddock.core.observed import Observed, SourceFile
-from paddock.core.plan import Action, DownloadFile, HashSource, ProbeModel, PullModel
+from paddock.core.plan import (
+    Action,
+    DownloadFile,
+    HashSource,
+    LoadModel,
+    ProbeModel,
+    PullModel,
+    SetKeepAlive,
+)
 from paddock.core.suspend import suspended
 
 
@@ -24,6 +33,8 @@ def question(action: Action) -> object:
             return stat
         case ProbeModel(key=key):
             return key
+        case LoadModel(name=name) | SetKeepAlive(name=name):
+            return type(action), name
         case _:
             return action
 

@@ -1,124 +1,214 @@
 """Residency: what memory shall hold, and how long, against what ps shows.
 
-Pure; the time and what earlier polls saw come in as arguments. Ollama keeps one runner a GGUF,
-whatever the names, and the last request that carries a keep_alive wins
-(ollama:server/sched.go useLoadedRunner): so a pin is asserted whenever it was lost, and a finite
-keep_alive once a use.
+Pure; the time and what earlier polls saw come in as arguments. The last request that carries a
+keep_alive wins (ollama:server/sched.go useLoadedRunner): so a pin is asserted whenever it was lost,
+and a finite keep_alive once a use. Who has a place at all says `core/residency_room.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import TypeAlias
 
-from paddock.core.desired import Residency
+from paddock.core.desired import Bounds
 from paddock.core.digest import Digest
-from paddock.core.keep_alive import KeepAlive
+from paddock.core.keep_alive import UNLOAD, KeepAlive
 from paddock.core.names import Name
 from paddock.core.observed import Memory, Running
-from paddock.core.plan import LoadModel, SetKeepAlive
+from paddock.core.plan import Blocked, LoadModel, SetKeepAlive, Waiting
+from paddock.core.policy import length_s
+from paddock.core.residency_cases import (
+    TOLERANCE,
+    Case,
+    Moment,
+    Runner,
+    Want,
+    cases_of,
+    is_due,
+    is_told,
+)
+from paddock.core.residency_memory import opened, remember
+from paddock.core.residency_room import Room, room_for
 
-# Clocks, and the way from the request to our look at ps.
-TOLERANCE = timedelta(seconds=2)
+Act: TypeAlias = LoadModel | SetKeepAlive
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
-    """A declared model that the store holds (or will, after this plan): its name and GGUF."""
+class Residence:
+    """What memory needs: actions, at most one for each GGUF; the models that have no place, or wait
+    for one; and what the next look has to know of this one."""
 
-    name: Name
-    digest: Digest
-    residency: Residency
+    actions: tuple[Act, ...]
+    blocked: tuple[Blocked, ...]
+    waiting: tuple[Waiting, ...]
+    memory: Memory
 
 
 def plan_residency(
-    wants: Sequence[Want],
-    running: Sequence[tuple[Running, Digest | None]],
-    memory: Memory,
-    now: datetime,
-) -> Iterator[LoadModel | SetKeepAlive]:
-    """One action at most for each GGUF: the first name that asks for something speaks for it."""
-    runners = {digest: runner for runner, digest in running if digest is not None}
-    settled: set[Digest] = set()
-    said = (want for want in wants if want.residency != Residency())
-    for want in sorted(said, key=lambda want: (not want.residency.preload, want.name)):
-        if want.digest in settled:
-            continue
-        runner = runners.get(want.digest)
-        if runner is None:
-            if want.residency.preload and not _has_expired(want, memory, now):
-                settled.add(want.digest)
-                yield _load(want, memory)
-        elif want.residency.keep_alive is not None:
-            settled.add(want.digest)
-            if not _in_policy(want.residency.keep_alive, want.digest, runner, memory, now):
-                yield _assert(want, want.residency.keep_alive, runner)
-
-
-def remember(
-    memory: Memory,
-    wants: Iterable[tuple[Name, Digest]],
-    running: Iterable[tuple[Running, Digest | None]],
-    now: datetime,
-    asserting: Container[Digest | None] = (),
-) -> Memory:
-    """What the next poll has to know of this one. The expiry of a runner whose keep_alive is just
-    being asserted is not judged yet: the assertion may fail."""
-    known = [(runner, digest) for runner, digest in running if digest is not None]
-    expires = {digest: runner.expires_at for runner, digest in known if digest not in asserting}
-    runners = {runner.manifest_digest: digest for runner, digest in known}
-    loaded = {(name, digest) for name, digest in wants if digest in runners.values()}
-    kept = {digest: at for digest, at in memory.expires.items() if digest not in expires}
-    loaded_ever = memory.loaded | frozenset(loaded)
-    return replace(
-        memory, polled_at=now, expires=kept | expires, loaded=loaded_ever, runners=runners
+    wants: Sequence[Want], runners: Sequence[Runner], memory: Memory, moment: Moment
+) -> Residence:
+    """What memory needs now."""
+    memory = opened(wants, memory)
+    cases = cases_of(wants, runners)
+    room = room_for(cases, runners, memory, moment)
+    acts = {case.digest: _act(case, room, memory, moment) for case in cases}
+    actions = {digest: action for digest, action in acts.items() if action is not None}
+    idle = [case for case in cases if case.digest not in actions]
+    return Residence(
+        actions=tuple(actions.values()),
+        blocked=tuple(_blocked(idle, room)),
+        waiting=tuple(_waiting(idle, room, cases)),
+        memory=remember(
+            wants,
+            runners,
+            replace(memory, displaced=room.displaced, left=room.left),
+            moment,
+            actions.keys(),
+        ),
     )
 
 
-def _has_expired(want: Want, memory: Memory, now: datetime) -> bool:
-    """With a finite keep_alive a model is loaded once, and may then expire: that is no drift, but
-    an eviction or a crash before its time is."""
-    if want.residency.keep_alive is None or want.residency.keep_alive.is_forever:
-        return False
-    if (want.name, want.digest) not in memory.loaded:
-        return False
-    expires_at = memory.expires.get(want.digest)
-    return expires_at is not None and expires_at - TOLERANCE <= now
+def _act(case: Case, room: Room, memory: Memory, moment: Moment) -> Act | None:
+    if case.digest in room.yields:
+        return _let_go(case, "DoesNotFit", moment)
+    if is_due(case, memory, moment.at):
+        return None if case.digest in room.waits else _load(case, memory)
+    if case.alive is None:
+        return None
+    preloads = case.speaker.policy.preload
+    if not preloads and any(want.name in memory.held for want in case.wants):
+        return _release(case, moment)
+    if not preloads and is_told(case.alive, moment.at):
+        return None
+    return _keep(case, case.alive, memory, moment)
+
+
+def _keep(case: Case, runner: Running, memory: Memory, moment: Moment) -> Act | None:
+    """Set the keep_alive of the first that says one, where another holds."""
+    for want in case.wants:
+        if (keep_alive := want.policy.keep_alive) is not None:
+            holds = _in_policy(keep_alive, case.digest, runner, memory, moment)
+            holds = holds or _is_clients(want, runner, memory, moment)
+            return None if holds else _assert(case, want, keep_alive)
+    return None
+
+
+def _release(case: Case, moment: Moment) -> Act | None:
+    """The file kept it in memory, and does so no more."""
+    scheduled = any(want.policy.until is not None for want in case.wants)
+    return _let_go(case, "WindowClosed" if scheduled else "NotPreloaded", moment)
+
+
+def _let_go(case: Case, reason: str, moment: Moment) -> Act | None:
+    """Ask a runner to go after its last request: once."""
+    if case.alive is None or is_told(case.alive, moment.at):
+        return None
+    return SetKeepAlive(
+        name=case.speaker.name,
+        reason=reason,
+        message="let it leave memory after its last request",
+        symbol="~",
+        keep_alive=UNLOAD.wire,
+        running=_asked_by(case),
+        num_ctx=case.alive.num_ctx,
+    )
 
 
 def _in_policy(
-    keep_alive: KeepAlive, digest: Digest, runner: Running, memory: Memory, now: datetime
+    keep_alive: KeepAlive, digest: Digest, runner: Running, memory: Memory, moment: Moment
 ) -> bool:
-    if keep_alive.seconds is None or runner.expires_at is None:
-        return keep_alive.seconds is None and runner.expires_at is None
-    if runner.expires_at <= now or memory.expires.get(digest) == runner.expires_at:
-        return True  # busy: its expiry is stale until the request ends; or judged already
-    used_at = runner.expires_at - timedelta(seconds=keep_alive.seconds)
+    """Whether what a runner shows is as the file says, or says nothing: a busy one shows the expiry
+    that it had before, until its requests end (ollama:server/sched.go processCompleted)."""
+    expires_at = runner.expires_at
+    if digest in memory.asserted and memory.asserted[digest] == expires_at:
+        return True
+    if keep_alive.seconds is None or expires_at is None:
+        return keep_alive.seconds is None and expires_at is None
+    if expires_at <= moment.at or memory.expires.get(digest) == expires_at:
+        return True  # busy, or judged already
+    used_at = expires_at - timedelta(seconds=keep_alive.seconds)
     since = memory.polled_at
-    return (since is None or since - TOLERANCE <= used_at) and used_at <= now + TOLERANCE
+    is_new = since is None or since - TOLERANCE <= used_at
+    return is_new and used_at <= moment.at + TOLERANCE
 
 
-def _load(want: Want, memory: Memory) -> LoadModel:
-    keep_alive = want.residency.keep_alive
-    again = (want.name, want.digest) in memory.loaded
+def _is_clients(want: Want, runner: Running, memory: Memory, moment: Moment) -> bool:
+    """Whether what a runner shows is what the file lets a client ask for: within bounds, some time
+    that they hold explains the expiry by a use since the last poll."""
+    clients, expires_at, since = want.clients, runner.expires_at, memory.polled_at
+    if not isinstance(clients, Bounds):
+        return clients == "allow"
+    if expires_at is None:
+        return clients.most.is_forever
+    if expires_at <= moment.at or memory.expires.get(want.digest) == expires_at:
+        return True  # busy, or judged already
+    shortest = (expires_at - moment.at - TOLERANCE).total_seconds()
+    longest = math.inf if since is None else (expires_at - since + TOLERANCE).total_seconds()
+    return shortest <= length_s(clients.most) and length_s(clients.least) <= longest
+
+
+def _load(case: Case, memory: Memory) -> LoadModel:
+    want, keep_alive = case.speaker, case.speaker.policy.keep_alive
     how_long = "" if keep_alive is None else f", keep_alive {keep_alive.display}"
     return LoadModel(
         name=want.name,
-        reason="Evicted" if again else "NotLoaded",
+        reason=_why_load(case, memory),
         message=f"load{how_long}",
         symbol="~",
         keep_alive=None if keep_alive is None else keep_alive.wire,
+        num_ctx=want.num_ctx,
     )
 
 
-def _assert(want: Want, keep_alive: KeepAlive, runner: Running) -> SetKeepAlive:
-    expiry = "for ever" if runner.expires_at is None else f"until {runner.expires_at:%H:%M:%S} UTC"
+def _why_load(case: Case, memory: Memory) -> str:
+    want = case.speaker
+    if case.runner is not None:
+        return "RunnerDied"
+    if (want.name, want.digest) in memory.loaded:
+        return "Evicted"
+    return "NotLoaded" if want.policy.window is None else "WindowOpened"
+
+
+def _assert(case: Case, want: Want, keep_alive: KeepAlive) -> SetKeepAlive:
+    assert case.alive is not None
+    expires_at = case.alive.expires_at
+    expiry = "for ever" if expires_at is None else f"until {expires_at:%H:%M:%S} UTC"
     return SetKeepAlive(
         name=want.name,
         reason="Unpinned" if keep_alive.is_forever else "KeepAliveChanged",
         message=f"set keep_alive {keep_alive.display} (it was: {expiry})",
         symbol="~",
         keep_alive=keep_alive.wire,
-        running=runner.name,
+        running=_asked_by(case),
+        num_ctx=case.alive.num_ctx,
     )
+
+
+def _asked_by(case: Case) -> Name:
+    """The name that a runner was loaded by has its options; by another it might be reloaded."""
+    if case.runner is not None and case.runner.reached:
+        return case.runner.running.name
+    return case.speaker.name
+
+
+def _blocked(cases: Iterable[Case], room: Room) -> Iterator[Blocked]:
+    """Each name that is to be preloaded and has no place."""
+    for case in cases:
+        why = room.yields.get(case.digest)
+        for want in case.wants:
+            if why is not None and want.policy.preload:
+                yield Blocked(want.name, "DoesNotFit", why)
+
+
+def _waiting(cases: Sequence[Case], room: Room, every: Sequence[Case]) -> Iterator[Waiting]:
+    going = [str(case.speaker.name) for case in every if case.digest in room.leaving]
+    message = f"load, once {', '.join(going) or 'another model'} has left memory"
+    for case in cases:
+        name = case.speaker.name
+        if case.digest in room.waits and case.digest in room.left:
+            yield Waiting(name, "JustLeft", "load, unless a client does so at this moment", "~")
+        elif case.digest in room.waits:
+            yield Waiting(name, "MemoryInUse", message, "~")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from datetime import UTC, tzinfo
 from typing import assert_never
 
 from paddock.core.access import Access
@@ -28,15 +28,18 @@ from paddock.core.desired import (
     Source,
     State,
     Trust,
+    Window,
 )
 from paddock.core.digest import digest_of, parse_digest
 from paddock.core.discover_names import NameTemplate
 from paddock.core.hub import HubFile
+from paddock.core.keep_alive import FOREVER, KeepAlive
 from paddock.core.layouts import NAMES
 from paddock.core.names import Name
 from paddock.core.spec import AccessSpec, Defaults, DiscoverSpec, ModelSpec, PruneSpec, Spec
-from paddock.core.spec_merge import merge, with_defaults
+from paddock.core.spec_merge import MergedModel, merge, with_defaults
 from paddock.core.spec_publish import PublishSpec
+from paddock.core.spec_residency import ResidencySpec, WindowSpec
 from paddock.core.spec_sources import (
     FileSpec,
     GgufSource,
@@ -49,17 +52,28 @@ from paddock.core.spec_sources import Source as SourceSpec
 from paddock.core.tree_facts import Layout, Tree
 
 
-def resolve(spec: Spec, file: str) -> Desired:
-    """What a valid spec asks for; `file` is its path as people know it."""
+def resolve(spec: Spec, file: str, zone: tzinfo = UTC, warnings: tuple[str, ...] = ()) -> Desired:
+    """What a valid spec asks for; `file` is its path as people know it, `zone` the time zone that
+    it names or the host's, `warnings` what it was found to say and hardly mean."""
     models = {}
     for text, merged in with_defaults(spec).items():
-        model = _model(Name.parse(text), merged.spec)
+        model = _model(Name.parse(text), merged)
         models[model.name] = model
     publish = tuple(map(_tree, spec.publish))
     discover = tuple(_discover(entry, spec.defaults) for entry in spec.discover)
     prune = _prune(spec.prune)
-    generation = _generation(models, publish, discover, prune)
-    return Desired(models, generation, file, discover=discover, publish=publish, prune=prune)
+    generation = _generation(models, publish, discover, prune, spec.residency)
+    return Desired(
+        models,
+        generation,
+        file,
+        discover=discover,
+        publish=publish,
+        prune=prune,
+        memory_limit_bytes=None if spec.residency is None else spec.residency.memory_limit,
+        timezone=zone,
+        warnings=warnings,
+    )
 
 
 def _prune(prune: PruneSpec | None) -> Prune:
@@ -75,7 +89,7 @@ def _discover(spec: DiscoverSpec, defaults: Defaults) -> Discover:
         layout=spec.layout,
         path=spec.path,
         name=NameTemplate.parse(spec.name or NAMES[spec.layout]),
-        model=_model(Name.parse("discovered"), merge(like, defaults).spec),
+        model=_model(Name.parse("discovered"), merge(like, defaults)),
         include=spec.include,
         exclude=spec.exclude,
         trust=Trust(spec.trust or "verify"),
@@ -86,7 +100,8 @@ def _tree(spec: PublishSpec) -> Tree:
     return Tree(spec.path, Layout(spec.layout), spec.include, spec.exclude)
 
 
-def _model(name: Name, spec: ModelSpec) -> DesiredModel:
+def _model(name: Name, merged: MergedModel) -> DesiredModel:
+    spec = merged.spec
     state = State(spec.state)
     parameters = {} if spec.parameters is None else dict(spec.parameters.options())
     return DesiredModel(
@@ -100,10 +115,37 @@ def _model(name: Name, spec: ModelSpec) -> DesiredModel:
             messages=tuple(Message(m.role, m.content) for m in spec.messages or ()),
             license=tuple(spec.license or ()),
         ),
-        residency=Residency(preload=bool(spec.preload), keep_alive=spec.keep_alive),
+        residency=_residency(merged),
         access=_access(spec.access),
         suspended=bool(spec.suspend),
     )
+
+
+def _residency(merged: MergedModel) -> Residency:
+    spec = merged.spec
+    return Residency(
+        preload=bool(spec.preload),
+        keep_alive=spec.keep_alive,
+        schedule=tuple(_window(window, merged) for window in spec.schedule or ()),
+        priority=spec.priority or 0,
+        clients=spec.client_keep_alive,
+    )
+
+
+def _window(window: WindowSpec, merged: MergedModel) -> Window:
+    """What a window does not say holds as outside; a preload that it says alone means for ever, as
+    it does on a model, unless the model itself says how long."""
+    outside = merged.spec
+    preload = bool(outside.preload if window.preload is None else window.preload)
+    if window.keep_alive is not None:
+        keep_alive: KeepAlive | None = window.keep_alive
+    elif window.preload is None:
+        keep_alive = outside.keep_alive
+    elif window.preload:
+        keep_alive = outside.keep_alive if merged.keep_alive_written else FOREVER
+    else:
+        keep_alive = merged.plain_keep_alive
+    return Window(window.days, window.start, window.end, preload, keep_alive)
 
 
 def _access(access: AccessSpec | None) -> Access | None:
@@ -167,11 +209,21 @@ def _generation(
     publish: tuple[Tree, ...],
     discover: tuple[Discover, ...],
     prune: Prune,
+    residency: ResidencySpec | None,
 ) -> str:
     """A short hash of the meaning: comments, order and file names do not change it."""
-    document = [[type(model.source).__name__, asdict(model)] for _, model in sorted(models.items())]
-    document += [["publish", asdict(tree)] for tree in publish]
-    document += [["discover", asdict(entry)] for entry in discover]
-    document += [["prune", asdict(prune)]]
-    text = json.dumps(document, sort_keys=True, default=str)
+    document: list[tuple[str, object]] = [
+        (type(model.source).__name__, model) for _, model in sorted(models.items())
+    ]
+    document += [("publish", tree) for tree in publish]
+    document += [("discover", entry) for entry in discover]
+    document += [("prune", prune)]
+    document += [] if residency is None else [("residency", residency.model_dump())]
+    text = json.dumps(document, sort_keys=True, default=_plain)
     return digest_of(text.encode()).removeprefix("sha256:")[:12]
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for. (`asdict` would copy all of it first.)"""
+    names = getattr(type(value), "__dataclass_fields__", None)
+    return str(value) if names is None else {name: getattr(value, name) for name in names}

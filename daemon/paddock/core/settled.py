@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from paddock.core.desired import Desired
 from paddock.core.observed import Observed
 from paddock.core.plan import Plan
+from paddock.core.residency_plan import without_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Last:
 def stands(last: Last, desired: Desired, observed: Observed) -> bool:
     """Whether the last plan's word on the store holds for this look: it had nothing to do, and all
     that it was made of is the same."""
-    plan, before = last.plan, last.observed
+    plan, before = without_memory(last.plan), last.observed
     if plan.actions or plan.blocked or plan.waiting:
         return False
     if not before.complete or not observed.complete:

@@ -1,9 +1,9 @@
 """The spec: models.yaml, version 1, as its author wrote it.
 
 Owns the shape of the file: keys, types and the words that an editor shows for them. A new key is a
-new field here (and leaves `LATER` in `core/spec_problems.py`). Kept apart from Desired, so that
-defaults never hide what was written: `core/spec_merge.py` lays them under each model. Cross checks
-are in `core/spec_check.py`. Opens no file: paths are text.
+new field here. Kept apart from Desired, so that defaults never hide what was written:
+`core/spec_merge.py` lays them under each model. Cross checks are in `core/spec_check.py`.
+Opens no file: paths are text.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from paddock.core.parameters import Parameters, Texts
 from paddock.core.spec_discover import DiscoverKeys
 from paddock.core.spec_publish import PublishSpec
+from paddock.core.spec_residency import ClientsValue, ResidencySpec, Schedule
 from paddock.core.spec_sources import Source
 from paddock.core.spec_values import Accounts, FilePath, KeepAliveValue, ModelName, Strict
 
@@ -62,6 +63,19 @@ class Defaults(Strict):
     )
     preload: bool | None = Field(
         None, description="Load the model now, and keep it loaded unless keep_alive is finite."
+    )
+    schedule: Schedule | None = Field(
+        None,
+        description="Times of the week in which another preload or keep_alive holds; the first "
+        "window that is open counts.",
+    )
+    priority: int | None = Field(
+        None, description="Where memory is short, the higher priority stays. 0 by default."
+    )
+    client_keep_alive: ClientsValue | None = Field(
+        None,
+        description="What a client's own keep_alive counts, through the socket: deny (nothing), "
+        "allow, or {min, max}. deny by default where the file gives a keep_alive.",
     )
     access: AccessSpec | None = Field(
         None,
@@ -144,6 +158,9 @@ class Spec(Strict):
     )
     publish: Annotated[tuple[PublishSpec, ...], Field(strict=False)] = Field(
         (), description="Folders of links to Ollama's models, for other programs to read."
+    )
+    residency: ResidencySpec | None = Field(
+        None, description="How much memory models may take, and the time zone of schedules."
     )
     prune: Annotated[
         PruneSpec | None, BeforeValidator(_as_prune, json_schema_input_type=bool | PruneSpec)

@@ -16,6 +16,7 @@ from paddock.core.names import Name
 from paddock.core.spec import VERSION, DiscoverSpec, ModelSpec, Spec
 from paddock.core.spec_merge import merge
 from paddock.core.spec_problems import SOURCE_FORMS, Loc, Problem, missing, problems_of
+from paddock.core.spec_residency_check import window_problems
 from paddock.core.spec_sources import FileSpec, GgufSource, ModelSource
 
 _ABSENT_MAY_HAVE = frozenset({"state", "labels", "suspend"})
@@ -56,6 +57,7 @@ def discover_problems(loc: Loc, entry: DiscoverSpec) -> Iterator[Problem]:
         yield _two_templates(loc)
     if entry.preload and entry.keep_alive is not None and entry.keep_alive.is_unload:
         yield _preload_of_nothing(loc, "preload: true")
+    yield from window_problems(loc, entry)
 
 
 def _salvage(data: object, problems: tuple[Problem, ...]) -> Spec:
@@ -85,6 +87,7 @@ def _default_problems(spec: Spec) -> Iterator[Problem]:
         yield _two_templates(("defaults",))
     if defaults.preload and defaults.keep_alive is not None and defaults.keep_alive.is_unload:
         yield _preload_of_nothing(("defaults",), "preload: true")
+    yield from window_problems(("defaults",), defaults)
 
 
 def _model_problems(loc: tuple[str, ...], model: ModelSpec, spec: Spec) -> Iterator[Problem]:
@@ -97,6 +100,7 @@ def _model_problems(loc: tuple[str, ...], model: ModelSpec, spec: Spec) -> Itera
         yield from _file_problems((*loc, "source"), model.source)
     if model.template is not None and model.template_file is not None:
         yield _two_templates(loc)
+    yield from window_problems(loc, model)
     if model.keep_alive is not None and model.keep_alive.is_unload:
         if model.preload:
             yield _preload_of_nothing(loc, "preload: true")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 
 
 def quote_hint(value: object) -> str:
@@ -28,18 +29,23 @@ def near_hint(value: object, allowed: list[str]) -> str:
     return f'did you mean "{near[0]}"?' if near else ""
 
 
+_TOP: Mapping[tuple[str | int, ...], str] = {
+    (): "write version: 1 and models:",
+    ("models",): "write each model as NAME: {source: ...}, or models: {} for none",
+    ("residency",): "write {memory_limit: 20GiB, timezone: Europe/Paris}",
+}
+
+
 def mapping_hint(loc: tuple[str | int, ...]) -> str:
     """What to write where a mapping was wanted."""
     match loc:
-        case ():
-            return "write version: 1 and models:"
-        case ("models",):
-            return "write each model as NAME: {source: ...}, or models: {} for none"
         case ("defaults", "access") | ("models" | "discover", _, "access"):
             return "write {users: [...], groups: [...]}"
+        case (*_, "schedule", int()):
+            return 'write {days: mon-fri, from: "08:00", to: "19:00", preload: true}'
         case ("discover" | "publish", _):
             return "write {path: FOLDER, layout: directory}"
         case ("models", _):
             return "write at least source: {gguf: PATH}"
         case _:
-            return "write key: value pairs, or remove it"
+            return _TOP.get(loc, "write key: value pairs, or remove it")

@@ -16,16 +16,29 @@ from paddock.core.modelfile import Modelfile
 from paddock.core.spec import Defaults, ModelSpec, Spec
 from paddock.core.spec_sources import RegistrySource, Source
 
-POLICY = frozenset({"access", "keep_alive", "preload", "suspend", "labels"})
+POLICY = frozenset(
+    {
+        "access",
+        "client_keep_alive",
+        "keep_alive",
+        "labels",
+        "preload",
+        "priority",
+        "schedule",
+        "suspend",
+    }
+)
 _TEMPLATE = frozenset({"template", "template_file"})
 
 
 @dataclass(frozen=True, slots=True)
 class MergedModel:
-    """A model with its defaults; `keep_alive_written` tells that the model itself gives one."""
+    """A model with its defaults; `keep_alive_written` tells that the model itself gives one. Its
+    `plain_keep_alive` is what holds where it is not preloaded."""
 
     spec: ModelSpec
     keep_alive_written: bool
+    plain_keep_alive: KeepAlive | None = None
 
 
 def with_defaults(spec: Spec) -> Mapping[str, MergedModel]:
@@ -44,7 +57,10 @@ def merge(model: ModelSpec, defaults: Defaults) -> MergedModel:
     update = {key: getattr(defaults, key) for key in given}
     update |= _by_key(model, defaults)
     update["keep_alive"] = _keep_alive(model, defaults)
-    return MergedModel(model.model_copy(update=update), keep_alive_written=written)
+    plain = model.keep_alive
+    if plain is None and "keep_alive" not in model.model_fields_set:
+        plain = defaults.keep_alive
+    return MergedModel(model.model_copy(update=update), written, plain)
 
 
 def over_modelfile(model: ModelSpec, modelfile: Modelfile, source: Source) -> ModelSpec:

@@ -1,8 +1,8 @@
 """Problems of a spec: what is wrong, in plain words, and where in the tree of keys.
 
-Owns the translation of pydantic's errors into short sentences, "did you mean", and the keys that a
-later version will know. A place is a path of keys; `edges/specfile` turns it into file, line and
-column. Decides nothing: what is right or wrong is for `core/spec.py` and `core/spec_check.py`.
+Owns the translation of pydantic's errors into short sentences, and "did you mean". A place is a
+path of keys; `edges/specfile` turns it into file, line and column. Decides nothing: what is right
+or wrong is for `core/spec.py` and `core/spec_check.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from paddock.core.spec import (
 )
 from paddock.core.spec_hints import mapping_hint, near_hint, quote_hint, unquote_hint
 from paddock.core.spec_publish import PublishSpec
+from paddock.core.spec_residency import ResidencySpec, WindowSpec
 from paddock.core.spec_sources import (
     SOURCE_ERROR,
     SOURCE_KEYS,
@@ -42,12 +43,6 @@ from paddock.core.spec_sources import (
 
 Loc: TypeAlias = tuple[str | int, ...]
 
-LATER: Mapping[type[BaseModel], frozenset[str]] = {
-    Spec: frozenset({"residency"}),
-    ModelSpec: frozenset({"client_keep_alive", "priority", "schedule"}),
-    Defaults: frozenset({"client_keep_alive", "priority", "schedule"}),
-}
-
 _SOURCES: Mapping[str, type[BaseModel]] = {
     "gguf": GgufSource,
     "registry": RegistrySource,
@@ -59,6 +54,7 @@ _ENTRIES: Mapping[str, type[BaseModel]] = {
     "discover": DiscoverSpec,
     "publish": PublishSpec,
     "prune": PruneSpec,
+    "residency": ResidencySpec,
 }
 _PARTS: Mapping[str, type[BaseModel]] = {"access": AccessSpec, "parameters": Parameters}
 SOURCE_FORMS = (
@@ -80,7 +76,9 @@ _LISTS = {
     "users": "a list of users",
     "groups": "a list of groups",
     "adapters": "a list of files",
+    "schedule": "a list of windows",
 }
+_EXAMPLES = {"version": "version: 1", "from": 'from: "08:00"', "to": 'to: "19:00"'}
 _PLAIN_PART = re.compile(r"[A-Za-z0-9_.:/@+-]+")
 _SHOWN_CHARS = 100
 
@@ -146,7 +144,7 @@ def _translate(item: ErrorDetails) -> list[Problem]:
         case t if t == SOURCE_ERROR:
             return _source_problems(loc, item["input"])
         case "missing":
-            return [missing(loc, "version: 1" if loc == ("version",) else f"{loc[-1]}: TEXT")]
+            return [missing(loc, _EXAMPLES.get(str(loc[-1]), f"{loc[-1]}: TEXT"))]
         case "value_error":
             return [_value_error(loc, str(item["ctx"]["error"]))]
         case _:
@@ -176,9 +174,9 @@ def _model_at(loc: Loc, tag: str) -> type[BaseModel]:
             return Defaults if loc else Spec
         case ("defaults", str(key)) | ("models" | "discover", _, str(key)) if key in _PARTS:
             return _PARTS[key]
-        case ("defaults", "messages", _) | ("models" | "discover", _, "messages", _):
-            return Message
-        case ("discover" | "publish" as key, _) | ("prune" as key,):
+        case (*_, "messages" | "schedule" as key, int()):
+            return Message if key == "messages" else WindowSpec
+        case ("discover" | "publish" as key, _) | ("prune" | "residency" as key,):
             return _ENTRIES[key]
         case ("models", _, "source", *inner):
             return FileSpec if inner else _SOURCES[tag]
@@ -188,19 +186,16 @@ def _model_at(loc: Loc, tag: str) -> type[BaseModel]:
 
 def _unknown_key(loc: Loc, model: type[BaseModel]) -> Problem:
     key = str(loc[-1])
-    if key in LATER.get(model, ()):
-        return _not_yet(loc)
     if model is Parameters and key in OBSOLETE:
         return Problem(loc, "Ollama no longer has this option", "remove it", at_key=True)
     if model is Defaults and key in {"source", "state"}:
         return Problem(loc, "cannot be a default", "write it on each model", at_key=True)
     what = "unknown option of Ollama" if model is Parameters else "unknown key"
-    return Problem(loc, what, suggest(key, model.model_fields), at_key=True)
+    return Problem(loc, what, suggest(key, _keys(model)), at_key=True)
 
 
-def _not_yet(loc: Loc) -> Problem:
-    what = "not supported by this version of paddock"
-    return Problem(loc, what, "remove it, or use a newer version", at_key=True)
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _source_problems(loc: Loc, value: Any) -> list[Problem]:

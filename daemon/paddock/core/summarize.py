@@ -20,12 +20,14 @@ from paddock.core.conditions import (
 from paddock.core.model_status import Cycle, Index, model_status
 from paddock.core.ownership import ledger_note
 from paddock.core.plan import Blocked
+from paddock.core.policy import next_change
 from paddock.core.tree_status import published
 from paddock.core.view import View, view_of
 
 
 def summarize(cycle: Cycle) -> Status:
     """The status of the host and of each declared model, in the order of their names."""
+    cycle = _without_server(cycle)
     view = None if cycle.observed is None else view_of(cycle.observed)
     index = Index.of(cycle, view if isinstance(view, View) else None)
     names = sorted(cycle.desired.models)
@@ -49,20 +51,31 @@ def retold(status: Status, told: Cycle, cycle: Cycle) -> Status:
 def _tells_the_same(before: Cycle, now: Cycle) -> bool:
     if before.observed is None or now.observed is None or now.at < before.at:
         return False
+    if (changes_at := next_change(before.desired, before.at)) is not None and changes_at <= now.at:
+        return False
     looked = replace(now.observed, at=before.observed.at, memory=before.observed.memory)
     return replace(now, at=before.at, observed=looked) == before
+
+
+def _without_server(cycle: Cycle) -> Cycle:
+    """Where we start the server ourselves: why it does not answer, in place of that it does not."""
+    server = cycle.server
+    if server is None or server.serves or (cycle.trouble is None and cycle.observed is not None):
+        return cycle
+    return replace(cycle, trouble=server.trouble, stalled=server.stalled)
 
 
 def _host(
     cycle: Cycle, models: tuple[ModelStatus, ...], view: View | None
 ) -> tuple[Condition, ...]:
     trees = published(cycle, view)
-    told = None if view is None else ledger_note(view.ledger)
+    told = None if view is None else ledger_note(view)
     facts: dict[str, Fact] = {
         "Ready": _host_ready(cycle, models),
         "Reconciling": _host_reconciling(cycle, models),
         "Stalled": _host_stalled(cycle, models),
         "OllamaReachable": _host_reachable(cycle),
+        **({} if cycle.server is None else {"ServerRunning": cycle.server.fact}),
         **({} if trees is None else {"Published": trees}),
         **({"Watched": _host_watched(cycle)} if cycle.unwatched else {}),
         **({} if told is None else {"LedgerIntact": ("False", told.reason, told.message)}),
@@ -119,8 +132,10 @@ def _host_stalled(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
 
 
 def _host_reachable(cycle: Cycle) -> Fact:
-    if cycle.trouble is not None and cycle.trouble.reason == "OllamaUnreachable":
-        return "False", cycle.trouble.reason, cycle.trouble.message
+    not_served = None if cycle.server is None else cycle.server.trouble
+    trouble = cycle.trouble
+    if trouble is not None and (trouble.reason == "OllamaUnreachable" or trouble == not_served):
+        return "False", trouble.reason, trouble.message
     if cycle.observed is None:
         return "Unknown", "NotObserved", "not looked at yet"
     return "True", "Answers", f"Ollama {cycle.observed.version} answers"

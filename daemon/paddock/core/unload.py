@@ -2,12 +2,13 @@
 
 Pure. Ollama keys a runner by the path of its GGUF's blob, and reaches it only through a name whose
 manifest names that blob (ollama:server/sched.go schedulerModelKey): once the last such manifest is
-gone or names another GGUF, nobody can unload it. While one name stays, its runner is let be.
+gone or names another GGUF, nobody can unload it. While one name stays, its runner is let be. One
+that nobody reaches any more all the same, since somebody else changed the store, is stale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from paddock.core.digest import Digest
@@ -29,6 +30,34 @@ def plan_unloads(actions: Iterable[Action], view: View) -> list[UnloadModel]:
     return [unload for runner in runners for unload in _unload(runner, changes, view)]
 
 
+def plan_stale(ours: Container[Name], actions: Sequence[Action], view: View) -> list[UnloadModel]:
+    """One action for each runner of `ours` that lives and no name reaches, now or after these
+    actions: it holds memory, for ever where it was pinned, and answers nobody."""
+    running = view.observed.running
+    if isinstance(running, Unknown) or not view.observed.complete:
+        return []
+    found = [(r, view.runner_digest(r)) for r in running if r.alive and r.name in ours]
+    if not found:
+        return []
+    manifests = [file.manifest for file in view.manifests.values()]
+    reached = {manifest.model_digest for manifest in manifests if manifest is not None}
+    reached |= {a.model_digest for a in actions if isinstance(a, WriteManifest)}
+    unknown = any(manifest is None for manifest in manifests)
+    return [
+        UnloadModel(
+            name=runner.name,
+            reason="Stale",
+            message=f"unload {runner.name} of before, which no model reaches any more",
+            symbol="~",
+            running=runner.name,
+            manifest_digest=runner.manifest_digest,
+            model_digest=digest,
+        )
+        for runner, digest in found
+        if digest is not None and digest not in reached and not unknown
+    ]
+
+
 def _unload(runner: Running, changes: Mapping[Name, Change], view: View) -> Iterator[UnloadModel]:
     digest = view.runner_digest(runner)
     users = [name for name in sorted(view.manifests) if _runs(name, digest, view)]
@@ -47,6 +76,7 @@ def _unload(runner: Running, changes: Mapping[Name, Change], view: View) -> Iter
             symbol=changes[name].symbol,
             running=name,
             manifest_digest=runner.manifest_digest,
+            model_digest=digest,
         )
 
 

@@ -40,6 +40,7 @@ from paddock.engine.download import download
 from paddock.engine.hashing import hash_source
 from paddock.engine.probe import probe, remove_scratch
 from paddock.engine.pull import pull
+from paddock.engine.residency import load_model, set_keep_alive, unload_model
 from paddock.engine.trees import publish_link, unpublish_link
 from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable, PaddockError, Retry
@@ -49,7 +50,15 @@ log = structlog.get_logger()
 Report = Callable[[Outcome], None]
 
 # What may run side by side, and how many at once.
-PARALLEL = {HashSource: os.cpu_count() or 1, PullModel: 2, DownloadFile: 2}
+# Ollama loads one model after another (ollama:server/sched.go processPending).
+PARALLEL = {
+    HashSource: os.cpu_count() or 1,
+    PullModel: 2,
+    DownloadFile: 2,
+    UnloadModel: 16,
+    LoadModel: 1,
+    SetKeepAlive: 4,
+}
 
 
 async def apply_plan(world: World, actions: Sequence[Action], report: Report) -> list[Outcome]:
@@ -71,6 +80,7 @@ def claim_for(world: World, actions: Sequence[Action]) -> None:
     makes = (WriteBlob, LinkBlob, WriteManifest)
     names = {action.name for action in actions if isinstance(action, makes)}
     pulled = {action.reference for action in actions if isinstance(action, PullModel)}
+    world.fresh_claims |= (names | pulled) - world.state.ledger().owned.keys()
     world.state.claim(sorted(names | pulled))
     made = {a.name for a in actions if isinstance(a, WriteManifest) and a.replaces is None}
     world.state.adopt(sorted(made))
@@ -147,13 +157,13 @@ async def execute(world: World, action: Action) -> None:  # noqa: C901, PLR0912 
         case LinkBlob():
             await work.link_blob(world, action)
         case UnloadModel():
-            await world.ollama.unload(action.running, action.manifest_digest)
+            await unload_model(world, action)
         case WriteManifest():
             await work.write_manifest(world, action)
         case LoadModel():
-            await world.ollama.load(action.name, action.keep_alive)
+            await load_model(world, action)
         case SetKeepAlive():
-            await world.ollama.set_keep_alive(action.name, action.keep_alive)
+            await set_keep_alive(world, action)
         case RemoveManifest():
             await work.remove_manifest(world, action)
         case UnlinkBlob():

@@ -6,7 +6,7 @@ Compares contents, not times: a ConfigMap's times lie (kubernetes#24215). Reads,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from paddock.core.desired import Desired
@@ -18,7 +18,11 @@ from paddock.errors import SpecError
 class Desire:
     """One models.yaml, or a folder of them."""
 
-    def __init__(self, path: Path, env: Mapping[str, str]):
+    def __init__(
+        self, path: Path, env: Mapping[str, str], doubt: Callable[[str], None] | None = None
+    ):
+        """`doubt` is told each warning, whenever the file was read anew."""
+        self._doubt = doubt
         self.path = path
         self.files: tuple[Path, ...] = (path,)
         self._env = env
@@ -44,7 +48,11 @@ class Desire:
             self.files = tuple(dict.fromkeys((self.path, *self.files)))
             return error
         self.files = loaded.files
-        return resolve(loaded.spec, str(self.path))
+        warnings = tuple(map(str, loaded.warnings))
+        if self._doubt is not None:
+            for warning in warnings:
+                self._doubt(warning)
+        return resolve(loaded.spec, str(self.path), loaded.zone, warnings)
 
     def _fingerprint(self) -> str:
         hasher = hashlib.sha256()

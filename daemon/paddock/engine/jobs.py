@@ -1,4 +1,5 @@
-"""Jobs: what takes long (pulls, downloads, hashes), carried out beside the cycles of a daemon.
+"""Jobs: what takes long (pulls, downloads, hashes, loads), carried out beside the cycles of a
+daemon.
 
 A cycle starts what its plan asks for and goes on with the rest; the end of a job wakes the loop,
 and the next cycle sees what came of it. What no plan asks for any more is given up. When nothing
@@ -9,17 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
+from paddock.core.names import Name
 from paddock.core.outcome import Outcome
-from paddock.core.plan import Action, DownloadFile, HashSource, PullModel
+from paddock.core.plan import (
+    Action,
+    DownloadFile,
+    HashSource,
+    LoadModel,
+    PullModel,
+    SetKeepAlive,
+)
 from paddock.core.questions import question
 from paddock.engine.apply import PARALLEL, Report, attempt, claim_for, gone
 from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable
 
 GIVEN_UP_S = 1.0
-LONG = (PullModel, DownloadFile, HashSource)
+# A keep_alive is set at once, unless Ollama has to load the model for it after all.
+MEMORY = (LoadModel, SetKeepAlive)
+LONG = (PullModel, DownloadFile, HashSource, *MEMORY)
 
 
 class Jobs:
@@ -41,6 +52,12 @@ class Jobs:
         """Whether a job that a plan asked for is under way, or has ended and no cycle saw it."""
         return bool(self._outcomes or self._tasks.keys() - {self._verifying})
 
+    @property
+    def loading(self) -> list[Name]:
+        """The models that are being loaded, or wait for their turn to be."""
+        kinds = [asked for asked in self._tasks if isinstance(asked, tuple) and len(asked) == 2]
+        return [name for kind, name in kinds if kind is LoadModel]
+
     def start(self, actions: Iterable[Action]) -> None:
         """Start what is not under way yet, and has not ended since it was looked whether it had;
         more than may run at once wait for their turn."""
@@ -49,7 +66,7 @@ class Jobs:
             asked = question(action)
             if asked == self._verifying:
                 self._verifying = None
-            elif asked not in self._tasks.keys() | unseen:
+            elif asked not in self._tasks and asked not in unseen:
                 claim_for(self._world, [action])
                 self._begin(asked, action)
 
@@ -63,9 +80,9 @@ class Jobs:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
-    def give_up_but(self, actions: Iterable[Action]) -> None:
-        """Cancel what none of these actions asks for."""
-        wanted = {question(action) for action in actions if isinstance(action, LONG)}
+    def give_up_but(self, actions: Iterable[Action], kept: Set[object] = frozenset()) -> None:
+        """Cancel what none of these actions asks for, and is no question that is `kept`."""
+        wanted = kept | {question(action) for action in actions if isinstance(action, LONG)}
         for asked in self._tasks.keys() - wanted - {self._verifying}:
             self._tasks[asked].cancel()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import structlog
 
 from paddock.core.outcome import Outcome
@@ -20,3 +23,16 @@ def log_outcome(outcome: Outcome) -> None:
             log.warning("action failed", error=told["message"], **fields)
         case "skipped":
             log.debug("action skipped", **fields)
+
+
+def log_cycle(outcomes: Sequence[Outcome], elapsed_s: float) -> None:
+    """One line for a cycle that did something, or failed to; none for any other."""
+    results = Counter(outcome.result for outcome in outcomes)
+    done, failed = results["done"], results["failed"]
+    level = log.info if done or failed else log.debug
+    level("cycle ended", done=done, failed=failed, elapsed_s=round(elapsed_s, 3))
+
+
+def log_doubt(warning: str) -> None:
+    """One line for what a file says and hardly means."""
+    log.warning("file doubtful", warning=warning)

@@ -20,7 +20,8 @@ import structlog
 from paddock.core.conditions import Status
 from paddock.core.desired import Desired
 from paddock.core.events import Event, EventLog
-from paddock.core.failures import all_due, backoff_s, next_attempt
+from paddock.core.failures import all_due
+from paddock.core.managed import ServerState
 from paddock.core.model_status import Cycle
 from paddock.core.observed import Unknown
 from paddock.core.outcome import Outcome
@@ -30,6 +31,7 @@ from paddock.core.summarize import retold, summarize
 from paddock.engine.folders import Wanted
 from paddock.engine.jobs import Jobs
 from paddock.engine.logged import log_outcome
+from paddock.engine.polls import pause_s
 from paddock.engine.reconcile import Recall, reconcile
 from paddock.engine.triggers import first_of
 from paddock.engine.world import World
@@ -39,14 +41,15 @@ log = structlog.get_logger()
 
 # Long work is told of in the log now and then: those who want more follow the events.
 LOG_PROGRESS_S = 60.0
+# A runner in use is left to end its requests; the end of its process wakes the loop.
+PATIENCE_S = 0.5
 
 Load = Callable[[], Desired]
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A cycle that has ended: `partial` with actions that failed, `error` where it could not go
-    on."""
+    """A cycle that has ended: `partial` with failed actions, `error` where it could not go on."""
 
     number: int
     outcomes: tuple[Outcome, ...]
@@ -60,8 +63,7 @@ Ended = Callable[[Finished], None]
 
 
 class Loop:
-    """Reconciles on each wake-up, and at the latest every `poll_s` seconds; `ended` is told of each
-    cycle."""
+    """Reconciles on each wake-up, at the latest every `poll_s` seconds; `ended` hears of cycles."""
 
     def __init__(self, world: World, load: Load, desired: Desired, *, poll_s: float, ended: Ended):
         self._world = world
@@ -70,7 +72,7 @@ class Loop:
         self._poll_s = poll_s
         self.wake = asyncio.Event()
         self._jobs = Jobs(world, self._report_job, self.wake.set)
-        self._recall = Recall(jobs=self._jobs)
+        self._recall = Recall.of(world, self._jobs)
         self._troubles = 0
         self._finished = asyncio.Condition()
         self._started = 0
@@ -80,9 +82,9 @@ class Loop:
         self.plan: Plan | None = None
         self.cycle = Cycle(self.wanted.now, datetime.now(UTC))
         self.status = summarize(self.cycle)
-        self._hurry = self._restarted = False
+        self._hurry = self._restarted = self._prune = False
         self._unwatched: dict[str, dict[str, str]] = {}
-        self._prune = False
+        self._server: ServerState | None = None
         self._askers: list[list[Outcome]] = []
         self._ended_jobs: list[Outcome] = []
         # Ids from the time on, so that they grow over restarts too: a follower goes on by the last.
@@ -91,11 +93,14 @@ class Loop:
         self._changes = asyncio.Event()
         self._logged: dict[int, datetime] = {}
         world.progress.listen(self._progressed, self._ended_progress)
+        world.runners.watch(self.wake.set)
+        world.patience_s = PATIENCE_S
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile until `stop`."""
         try:
             while not stop.is_set():
+                self._recall.is_poll = not self.wake.is_set() and not any(self._unwatched.values())
                 self.wake.clear()
                 await self._cycle()
                 await first_of(self.wake, stop, timeout_s=self._pause_s())
@@ -120,8 +125,7 @@ class Loop:
         return replace(self._last, outcomes=tuple(outcomes))
 
     async def turn(self) -> None:
-        """Ask for a cycle, and wait for the end of one that began after this; what is done beside
-        the cycles may go on."""
+        """Ask for a cycle, and wait for the end of one that began after this; jobs may go on."""
         asked = self._started
         self.wake.set()
         async with self._finished:
@@ -141,6 +145,11 @@ class Loop:
         """Take note of paths whose changes are seen at a poll alone, and why."""
         self._unwatched[what] = dict(paths)
         self.wake.set()
+
+    def tell_server(self, state: ServerState) -> None:
+        """Take note of how the server stands that we start, and tell it at once."""
+        self._server = state
+        self._publish(replace(self.cycle, at=datetime.now(UTC)))
 
     def _has_settled(self, asked: int) -> bool:
         return self._last is not None and self._last.number > asked and not self._jobs.busy
@@ -174,7 +183,7 @@ class Loop:
             self._recall.failures = all_due(self._recall.failures, datetime.now(UTC))
         if self._restarted:
             self._restarted = False
-            self._recall.memory = replace(self._recall.memory, loaded=frozenset())
+            self._recall.ollama_restarted()
         began_s = time.monotonic()
         spec_trouble = await self._reload()
         wish = self.desired.pruning() if self._prune and spec_trouble is None else self.desired
@@ -223,7 +232,8 @@ class Loop:
         return found.reason if found is not None and found.status == "True" else ""
 
     def _publish(self, cycle: Cycle) -> None:
-        cycle = replace(cycle, unwatched=dict(ChainMap(*self._unwatched.values())))
+        unwatched = dict(ChainMap(*self._unwatched.values()))
+        cycle = replace(cycle, unwatched=unwatched, server=self._server)
         before, self.status = self.status, retold(self.status, self.cycle, cycle)
         self.cycle = cycle
         self.event_log.add_changes(before, self.status, cycle.at)
@@ -285,13 +295,6 @@ class Loop:
         level("cycle failed", reason=error.reason, error=error.message, attempt=self._troubles)
 
     def _pause_s(self) -> float:
-        """Until the next tick, or the next attempt if that is sooner."""
-        if self._troubles:
-            return min(backoff_s(self._troubles, random.random()), self._poll_s)  # noqa: S311
-        due = [at for at in (next_attempt(self._recall.failures), *self._withdrawals()) if at]
-        if not due:
-            return self._poll_s
-        return min(max((min(due) - datetime.now(UTC)).total_seconds(), 0.05), self._poll_s)
-
-    def _withdrawals(self) -> list[datetime | None]:
-        return [] if self.plan is None else [blocked.withdraw_at for blocked in self.plan.blocked]
+        jitter, now = random.random(), self._world.clock()  # noqa: S311
+        cycle = replace(self.cycle, failures=self._recall.failures)
+        return pause_s(cycle, now, poll_s=self._poll_s, troubles=self._troubles, jitter=jitter)

@@ -47,6 +47,12 @@ class Meter:
             self._moved_bytes = moved
         self._tell_soon()
 
+    def estimate(self, done_bytes: int, total_bytes: int, phase: str) -> None:
+        """It is about so far, which counts as nothing moved; `phase` in words where that is less
+        than nothing."""
+        self._numbers, self._phase = (done_bytes, total_bytes, 0), phase
+        self._tell_soon()
+
     def turn_to(self, phase: str) -> None:
         """It does something else now (`verifying`); the empty text is its bytes again."""
         if phase != self._phase:
@@ -90,6 +96,12 @@ class Board:
     def under_way(self) -> tuple[Progress, ...]:
         """How far each is, the longest under way first."""
         return tuple(meter.now() for meter in list(self._meters.values()))
+
+    def left_s(self, name: str) -> float | None:
+        """Seconds until what is under way for a model is done, as far as that can be told."""
+        found = [meter.now() for meter in list(self._meters.values())]
+        known = [progress.left_s for progress in found if progress.name == name]
+        return max((left_s for left_s in known if left_s is not None), default=None)
 
     def listen(self, moved: Told, ended: Told) -> None:
         """Tell `moved` of what goes on, and `ended` of what is over, however it ended."""

@@ -31,6 +31,7 @@ from paddock.edges import sources
 from paddock.edges.state import FileRecord
 from paddock.edges.state import State as Remembered
 from paddock.edges.store import Store
+from paddock.engine.residency import unload
 from paddock.engine.world import World
 from paddock.errors import OllamaError, SourceError
 
@@ -143,7 +144,7 @@ async def _unload(world: World, names: set[Name]) -> None:
     with contextlib.suppress(OllamaError):
         for running in await world.ollama.running():
             if running.name in names:
-                await world.ollama.unload(running.name, running.manifest_digest)
+                await unload(world, running.name, running.manifest_digest)
 
 
 def _mend(world: World, finding: Finding) -> bool:

@@ -6,6 +6,7 @@ their templates, and does not look at model files: whether they exist is observe
 writes: it adds models, and keeps every byte that is there.
 """
 
-from paddock.edges.specfile.load import LoadedSpec, load_spec
+from paddock.edges.specfile.load import load_spec
+from paddock.edges.specfile.loaded import LoadedSpec
 
 __all__ = ["LoadedSpec", "load_spec"]

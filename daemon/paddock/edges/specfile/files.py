@@ -89,3 +89,14 @@ def _os_problem(error: OSError, noun: str) -> FileProblem:
         case _:
             reason = error.strerror or type(error).__name__
             return FileProblem(f"{noun} cannot be read: {reason.lower()}", "check the path")
+
+
+def template_text(data: bytes) -> str:
+    """The text of a template. Raises FileProblem."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileProblem("the file is not UTF-8", "save it as UTF-8") from error
+    if "\0" in text:
+        raise FileProblem("the file holds a NUL character", "name a text file")
+    return text

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from paddock.core.spec import VERSION, Defaults, DiscoverSpec, ModelSpec, Spec
 from paddock.core.spec_check import cross_check, discover_problems, read_spec
 from paddock.core.spec_merge import over_modelfile
 from paddock.core.spec_problems import Loc, Problem, missing, where
+from paddock.core.spec_residency_check import doubts
 from paddock.core.spec_sources import GgufSource, ModelfileSource
 from paddock.edges.specfile.files import (
     MAX_MODELFILE_BYTES,
@@ -30,33 +32,20 @@ from paddock.edges.specfile.files import (
     absolute,
     read_regular,
     spec_files,
+    template_text,
 )
+from paddock.edges.specfile.loaded import LoadedSpec
 from paddock.edges.specfile.modelfiles import source_of
 from paddock.edges.specfile.nodes import Node, read_nodes
 from paddock.edges.specfile.paths import with_paths, with_tree_path
 from paddock.edges.specfile.places import colon, find, locate, told
+from paddock.edges.specfile.zones import zone_of
 from paddock.errors import Diagnostic, SpecError
 
 _Settings = TypeVar("_Settings", bound=Defaults)
 
 # One file of a folder may hold each of these, and it holds for all.
-_ONCE = ("defaults", "prune")
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedSpec:
-    """A valid spec and where it came from.
-
-    Paths in `spec` are absolute (links and `..` are as written), and each `template_file` was read
-    into `template`. What a Modelfile says is in its model: no ModelfileSource is left. `files` are
-    all that were read, for watching; `digest` is of their bytes.
-    """
-
-    spec: Spec
-    path: Path
-    files: tuple[Path, ...]
-    base_dirs: Mapping[str, Path]
-    digest: Digest
+_ONCE = ("defaults", "prune", "residency")
 
 
 def load_spec(
@@ -102,11 +91,23 @@ class _Loader:
         spec = self._with_modelfiles(self._merged())
         for problem in cross_check(spec):
             self._report(self._as_written(problem), self._owner(problem.loc))
+        zone = self._zone(spec)
         spec = self._with_files(spec)
-        if self.diagnostics:
+        if self.diagnostics or zone is None:
             raise SpecError(tuple(dict.fromkeys(self.diagnostics)))
+        for problem in doubts(spec):
+            self._report(problem, self._owner(problem.loc))
         base_dirs = {name: _base_dir(self.owners["models", name]) for name in spec.models}
-        return LoadedSpec(spec, self.path, tuple(self.read), base_dirs, self._digest())
+        files, warnings = tuple(self.read), tuple(sorted(self.diagnostics))
+        return LoadedSpec(spec, self.path, files, base_dirs, self._digest(), zone, warnings)
+
+    def _zone(self, spec: Spec) -> tzinfo | None:
+        named = None if spec.residency is None else spec.residency.timezone
+        zone = zone_of(named, self.env)
+        if isinstance(zone, Problem):
+            self._report(zone, self._owner(zone.loc))
+            return None
+        return zone
 
     def _files(self) -> list[Path]:
         try:
@@ -177,6 +178,7 @@ class _Loader:
             discover=discover,
             publish=publish,
             prune=once["prune"].prune if "prune" in once else None,
+            residency=once["residency"].residency if "residency" in once else None,
         )
 
     def _with_folder(self, document: _Document, number: int, entry: DiscoverSpec) -> DiscoverSpec:
@@ -244,7 +246,7 @@ class _Loader:
         file = self._absolute(loc, settings.template_file)
         try:
             self.read[file] = read_regular(file, MAX_TEMPLATE_BYTES)
-            text = _template_text(self.read[file])
+            text = template_text(self.read[file])
         except FileProblem as error:
             loc = (*loc, "template_file")
             what = f"{file}: {error.what}"
@@ -285,13 +287,3 @@ class _Loader:
 
 def _base_dir(document: _Document) -> Path:
     return document.path.absolute().parent
-
-
-def _template_text(data: bytes) -> str:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise FileProblem("the file is not UTF-8", "save it as UTF-8") from error
-    if "\0" in text:
-        raise FileProblem("the file holds a NUL character", "name a text file")
-    return text

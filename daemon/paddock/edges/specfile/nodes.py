@@ -7,6 +7,7 @@ grows. Builds from events and not by `yaml.compose`, which nests C calls as deep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
@@ -20,6 +21,10 @@ from paddock.edges.specfile.syntax import MAX_FAULTS, Fault, Unreadable, decode,
 _ValueEvent: TypeAlias = yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent
 _Reader: TypeAlias = Callable[[str, Mapping[str, str]], Scalar]
 _VALUE_EVENTS = (yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.MappingStartEvent)
+
+# A time of day needs no quotes where one is expected: YAML 1.1 would read 08:30 in base 60.
+_CLOCKS = (["from"], ["to"])
+_CLOCK = re.compile(r"\d{1,2}:\d\d", re.ASCII)
 
 MAX_DEPTH = 32
 MAX_NODES = 200_000  # counted with aliases written out; a thousand models are about 15,000
@@ -117,6 +122,8 @@ class _Builder:
         return Node(line, column, value, faulty=len(self.faults) > before)
 
     def _value(self, event: yaml.ScalarEvent) -> object:
+        if not event.style and self._path[-1:] in _CLOCKS and _CLOCK.fullmatch(event.value):
+            return event.value
         return self._read(event, substitute if event.style else read_plain)
 
     def _read(self, event: yaml.ScalarEvent, reader: _Reader) -> object:

@@ -1,5 +1,5 @@
-"""What was found out and costs to find out again: digests and headers of files, and what Ollama
-answered to probes.
+"""What was found out and costs to find out again: digests and headers of files, what Ollama
+answered to probes, what models take in memory and how long their loads took.
 
 A digest belongs to one state of a file. When only its times or its device's number changed, which
 Ollama's own touch and a reboot do, the digest stands for the time being if a sampled print of the
@@ -10,19 +10,27 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paddock.core.digest import Digest
+from paddock.core.digest import Digest, parse_digest
 from paddock.core.gguf import Facts
+from paddock.core.names import Name
 from paddock.core.observed import FileStat, ProbeAnswer, SmallLayer
 from paddock.core.unknown import Unknown
 from paddock.edges.state.database import Database
-from paddock.errors import InvalidGguf
+from paddock.errors import InvalidDigest, InvalidGguf, InvalidName
+
+MAX_SIZES = 1024
+# What a row may raise that we did not write, or an older Paddock did.
+_FOUND_OUT_AGAIN = contextlib.suppress(
+    ValueError, LookupError, TypeError, AttributeError, InvalidDigest, InvalidGguf, InvalidName
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,9 @@ class Caches(Database):
         self._files: dict[tuple[int, int], FileRecord] = {}
         self._paths: dict[str, FileRecord] = {}
         self._probes: dict[Digest, ProbeAnswer] = {}
+        self._sizes: Mapping[tuple[Digest, int | None], int] = {}
+        self._load_times: dict[Digest, float] = {}
+        self._held: frozenset[Name] = frozenset()
         self._remembering = threading.Lock()
         with self.explained():
             self._load()
@@ -84,21 +95,80 @@ class Caches(Database):
         row = (key, json.dumps(_answer_to_json(answer)))
         self.write("INSERT OR REPLACE INTO probes VALUES (?,?)", [row])
 
+    def sizes(self) -> Mapping[tuple[Digest, int | None], int]:
+        """What each GGUF took in memory, in bytes, by the context that it was loaded with; the same
+        object for as long as nothing of it changes."""
+        return self._sizes
+
+    def remember_size(self, digest: Digest, num_ctx: int | None, size_bytes: int) -> None:
+        """Keep what a GGUF takes in memory with a context."""
+        if self._sizes.get((digest, num_ctx)) != size_bytes:
+            if len(self._sizes) >= MAX_SIZES:  # contexts are a client's to invent
+                self._sizes = {}
+                self.write("DELETE FROM sizes WHERE bytes >= ?", [(0,)])
+            self._sizes = {**self._sizes, (digest, num_ctx): size_bytes}
+            row = (digest, num_ctx or 0, size_bytes)
+            self.write("INSERT OR REPLACE INTO sizes VALUES (?,?,?)", [row])
+
+    def load_time_s(self, digest: Digest) -> float | None:
+        """How long the last load of a GGUF took."""
+        return self._load_times.get(digest)
+
+    def remember_load_time(self, digest: Digest, seconds: float) -> None:
+        """Keep how long a load took."""
+        self._load_times[digest] = seconds
+        self.write("INSERT OR REPLACE INTO load_times VALUES (?,?)", [(digest, seconds)])
+
+    def held(self) -> frozenset[Name]:
+        """The models that the file kept in memory when it was looked at last."""
+        return self._held
+
+    def remember_held(self, names: frozenset[Name]) -> None:
+        """Keep which models the file keeps in memory, for the next start."""
+        new, old = sorted(names - self._held), sorted(self._held - names)
+        self._held = names
+        if new:
+            self.write("INSERT OR IGNORE INTO held VALUES (?)", [(name.full,) for name in new])
+        if old:
+            self.write("DELETE FROM held WHERE name = ?", [(name.full,) for name in old])
+
     def _keep(self, record: FileRecord) -> None:
         self._files[record.stat.device, record.stat.inode] = record
         if record.path is not None:
             self._paths[record.path] = record
 
     def _load(self) -> None:
-        for device, inode, size, mtime, ctime, digest, facts, verified, sample, path in self.rows(
-            "files"
-        ):
-            stat = FileStat(device, inode, size, mtime, ctime)
-            with contextlib.suppress(InvalidGguf):  # facts of an older format are read anew
-                parsed = None if facts is None else Facts.from_json(facts)
-                self._keep(FileRecord(stat, digest, parsed, bool(verified), sample, path))
+        """A row that cannot be costs itself alone: it is found out again, and the ledger stands."""
+        read = functools.lru_cache(Facts.from_json)  # files of one kind may have the same header
+        for row in self.rows("files"):
+            with _FOUND_OUT_AGAIN:
+                self._keep(_record(read, *row))
         for key, answer in self.rows("probes"):
-            self._probes[Digest(key)] = _answer_from_json(json.loads(answer))
+            with _FOUND_OUT_AGAIN:
+                self._probes[parse_digest(key)] = _answer_from_json(json.loads(answer))
+        sizes: dict[tuple[Digest, int | None], int] = {}
+        for digest, num_ctx, size_bytes in self.rows("sizes"):
+            with _FOUND_OUT_AGAIN:
+                sizes[parse_digest(digest), int(num_ctx) or None] = int(size_bytes)
+        self._sizes = sizes
+        for digest, seconds in self.rows("load_times"):
+            with _FOUND_OUT_AGAIN:
+                self._load_times[parse_digest(digest)] = float(seconds)
+        for (name,) in self.rows("held"):
+            with _FOUND_OUT_AGAIN:
+                self._held |= {Name.parse_api(name)}
+
+
+def _record(read: Callable[[str], Facts], *row: Any) -> FileRecord:
+    *state, digest, facts, verified, sample, path = row
+    return FileRecord(
+        stat=FileStat(*map(int, state)),
+        digest=None if digest is None else parse_digest(digest),
+        facts=None if facts is None else read(facts),
+        verified=bool(verified),
+        sample=sample,
+        path=path,
+    )
 
 
 def _row(stat: FileStat) -> tuple[int, ...]:

@@ -58,10 +58,19 @@ CREATE TABLE paused (name TEXT PRIMARY KEY) WITHOUT ROWID;
 ALTER TABLE owned ADD COLUMN rebuilt INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE rebuild (pending INTEGER PRIMARY KEY);
 """,
+    """
+CREATE TABLE sizes (
+    digest TEXT, num_ctx INTEGER, bytes INTEGER NOT NULL, PRIMARY KEY (digest, num_ctx))
+    WITHOUT ROWID;
+CREATE TABLE load_times (digest TEXT PRIMARY KEY, seconds REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE held (name TEXT PRIMARY KEY) WITHOUT ROWID;
+""",
 )
 # A new file has to learn from the manifests what a lost one held: until then this row stands.
 _NEW = "INSERT INTO rebuild VALUES (1);"
 _VERSION = len(_MIGRATIONS)
+_ROWS = 100
+_CACHE_KIB = 256
 _HINTS = {
     sqlite3.SQLITE_FULL: ("NoSpace", "free some space"),
     sqlite3.SQLITE_READONLY: ("ReadOnly", "make it and its folder writable"),
@@ -87,6 +96,8 @@ class Database:
         self._path = folder / "state.db"
         self._in_memory = not writable and (damage is not None or not _is_there(self._path))
         self._db = _new_in_memory() if self._in_memory else _open(self._path, writable=writable)
+        self._inode = _inode(self._path)
+        self._openings = 1
         self._writable = writable
         self.damage = damage
         # Looks and writes run in threads, which outlive a cancelled cycle: SQLite crashes the
@@ -100,17 +111,36 @@ class Database:
             self._closed = True
             self._db.close()
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that is open is still the one at its path."""
+        return self._in_memory or _inode(self._path) == self._inode
+
+    def reopen(self) -> None:
+        """Go on in the file that is at the path now, or in a new one: only where it may be written.
+        Raises StoreError."""
+        opened = _open(self._path, writable=True)
+        with self._lock:
+            self._db.close()
+            self._db, self._inode = opened, _inode(self._path)
+            self._openings += 1
+
     def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
-        """Every row of a table. Raises StoreError."""
+        """Every row of a table, not all of them in memory at once. Raises StoreError."""
         with self.explained(), self._opened():
-            return iter(self._db.execute(f"SELECT * FROM {table}").fetchall())  # noqa: S608
+            found = self._db.execute(f"SELECT * FROM {table}")  # noqa: S608
+            rows = found.fetchmany(_ROWS)
+        while rows:
+            yield from rows
+            with self.explained(), self._opened():
+                rows = found.fetchmany(_ROWS)
 
     def changes(self) -> tuple[object, ...]:
         """What differs once anything in the file was changed, by us or by others. Raises
         StoreError."""
         with self.explained(), self._opened():
             by_others = self._db.execute("PRAGMA data_version").fetchone()
-            return self._in_memory, self._db.total_changes, by_others
+            return self._openings, self._in_memory, self._db.total_changes, by_others
 
     def write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out a statement for each row, all or none. Raises StoreError."""
@@ -157,6 +187,14 @@ def set_aside(folder: Path, at: datetime) -> Path:
     return new
 
 
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _is_there(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
@@ -181,7 +219,10 @@ def _open(path: Path, *, writable: bool) -> sqlite3.Connection:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, timeout=10, check_same_thread=False)
+    db = sqlite3.connect(uri, uri=True, timeout=10, check_same_thread=False)
+    # The file is read once, and then as it is written: the kernel keeps it well enough.
+    db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    return db
 
 
 def _new_in_memory() -> sqlite3.Connection:

@@ -32,13 +32,21 @@ class State(Caches):
         super().__init__(folder, writable=writable, damage=damage)
         self._id_path = folder / "id"
         self._last: tuple[object, Ledger] | None = None
+        self._scratch_in_use: frozenset[Name] = frozenset()
         if writable and self._store_id() is None:
+            self._write_id()
+
+    def reopen(self) -> None:
+        """Go on in the file that is at the path now, or in a new one, which has everything to learn
+        from the manifests. Raises StoreError."""
+        super().reopen()
+        if self._store_id() is None:
             self._write_id()
 
     def ledger(self) -> Ledger:
         """All that is ours; the same object for as long as nothing of it changes."""
         with self.explained():
-            state = self._store_id(), self.damage, self.changes()
+            state = self._store_id(), self.damage, self.changes(), self._scratch_in_use
             if self._last is None or self._last[0] != state:
                 self._last = state, self._ledger()
             return self._last[1]
@@ -48,7 +56,9 @@ class State(Caches):
             store_id=self._store_id(),
             owned={Name.parse_api(n): Owned(g, bool(r)) for n, g, r in self.rows("owned")},
             pulled={Name.parse_api(r): _pulled(d, m) for r, d, m in self.rows("pulled")},
-            scratch=frozenset(Name.parse_api(n) for (n,) in self.rows("scratch")),
+            scratch=frozenset(Name.parse_api(n) for (n,) in self.rows("scratch"))
+            - self._scratch_in_use,
+            scratch_in_use=self._scratch_in_use,
             blobs={parse_digest(d): Name.parse_api(n) for d, n in self.rows("blobs")},
             runners={parse_digest(m): parse_digest(g) for m, g in self.rows("runners")},
             withdrawn=frozenset(Name.parse_api(n) for (n,) in self.rows("withdrawn")),
@@ -175,8 +185,14 @@ class State(Caches):
         self.write("DELETE FROM published WHERE path = ? AND target = ?", [row])
 
     def record_scratch(self, name: Name) -> None:
-        """Record a scratch model, before it is asked for."""
+        """Record a scratch model, before it is asked for. Until it is released it is not listed: it
+        is no leftover."""
+        self._scratch_in_use |= {name}
         self.write("INSERT OR IGNORE INTO scratch VALUES (?)", [(name.full,)])
+
+    def release_scratch(self, name: Name) -> None:
+        """A scratch model is not used any more: what is there of it is a leftover."""
+        self._scratch_in_use -= {name}
 
     def forget_scratch(self, name: Name) -> None:
         """Forget a scratch model that is gone."""
