@@ -109,6 +109,7 @@ class Demo:
             check=False,
             cwd=self.folder,
             env=self.env,
+            stdin=subprocess.DEVNULL,  # else `paddock chat` would read it as part of the prompt
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -28,6 +28,7 @@ from paddock.edges.store.reader import STATE_DIR
 from paddock.engine.apply import Report
 from paddock.engine.desire import Desire
 from paddock.engine.reconcile import Recall, look, reconcile
+from paddock.engine.slow import use_threads
 from paddock.engine.world import World, this_process
 from paddock.errors import LockedError, PaddockError, SettingsError
 from paddock.logs import configure_logs
@@ -96,6 +97,7 @@ def _ask(
 async def _apply(settings: Settings, desire: Desire, desired: Desired) -> Mapping[str, Any]:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = this_process(since, str(desire.path.resolve()), None)
+    use_threads()
     world = World.to_write(settings.url, settings.models_path, holder, settings.roots)
     world.hf_token = settings.token
     with Display(sys.stderr) as display:

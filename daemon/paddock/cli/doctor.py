@@ -105,4 +105,7 @@ def _keeper(settings: Settings) -> Keeper | None:
         return Keeper(str(holder), answers=False)
     status = get_json(socket, "/paddock/status", timeout_s=ANSWER_S)
     told = {c["type"]: c["message"] for c in status["conditions"]}
-    return Keeper(str(holder), answers=True, unwatched=told.get("Watched"))
+    serves = {c["type"]: c["status"] == "True" for c in status["conditions"]}
+    kind = "ServerRunning"
+    server = (serves[kind], told[kind]) if kind in told else None
+    return Keeper(str(holder), answers=True, unwatched=told.get("Watched"), server=server)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,29 +28,43 @@ from paddock.settings import Settings
 def run(options: argparse.Namespace) -> int:
     """Print models.yaml for what is installed."""
     settings = settings_of(options)
-    version, found = asyncio.run(_look(settings, options))
+    version, found = asyncio.run(_look(settings, options.names, digests=options.digests))
+    head = _head(version)
+    text = _text(found, head).removesuffix("\n")
+    views.show(_document(found, head), text, options.output, is_file=True)
+    return 0
+
+
+def spec_of_installed(settings: Settings) -> str:
+    """The text of models.yaml for all that is installed."""
+    version, found = asyncio.run(_look(settings, (), digests=True))
+    return _text(found, _head(version))
+
+
+def _head(version: str) -> dict[str, str]:
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    head = {"at": at, "host": socket.gethostname(), "version": version}
-    text = spec_text(
+    return {"at": at, "host": socket.gethostname(), "version": version}
+
+
+def _text(found: Export, head: Mapping[str, str]) -> str:
+    return spec_text(
         found.models,
         comments=found.comments,
         head=export_head(**head),
         tail=skipped_lines(found.skipped),
     )
-    views.show(_document(found, head), text.removesuffix("\n"), options.output, is_file=True)
-    return 0
 
 
-async def _look(settings: Settings, options: argparse.Namespace) -> tuple[str, Export]:
+async def _look(settings: Settings, asked: Sequence[str], *, digests: bool) -> tuple[str, Export]:
     world = World.to_read(settings.url, settings.models_path)
     try:
         world.store.check_exists()
         version, pinned = await _asked(world)
-        names = installed_names(world.store, options.names)
+        names = installed_names(world.store, asked)
         inventory = await asyncio.to_thread(take_inventory, world.store, world.state, pinned)
     finally:
         await world.close()
-    return version, export(inventory, names, digests=options.digests)
+    return version, export(inventory, names, digests=digests)
 
 
 async def _asked(world: World) -> tuple[str, frozenset[Name]]:

@@ -8,7 +8,7 @@ import os
 from paddock.engine.desire import Desire
 from paddock.settings import Settings, load_settings
 
-_SETTINGS = ("file", "ollama_host", "models_dir", "socket")
+_SETTINGS = ("file", "ollama_host", "models_dir", "socket", "managed")
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

@@ -95,11 +95,12 @@ def _read_line(prompt: str, streams: Streams) -> str | None:
             return None
     streams.err.write(prompt)
     streams.err.flush()
-    return streams.stdin.readline() or None
+    return None if streams.stdin is None else streams.stdin.readline() or None
 
 
 def _is_terminal(streams: Streams) -> bool:
-    return streams.stdin is sys.stdin and streams.out is sys.stdout
+    both = streams.stdin is sys.stdin and streams.out is sys.stdout
+    return both and streams.out.isatty()  # else the prompts would go into the answers' file
 
 
 @contextlib.contextmanager

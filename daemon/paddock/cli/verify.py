@@ -28,6 +28,7 @@ from paddock.edges.lock import read_holder
 from paddock.edges.store.reader import STATE_DIR
 from paddock.engine.inventory import installed_names
 from paddock.engine.reconcile import Recall, reconcile
+from paddock.engine.slow import use_threads
 from paddock.engine.verify import repair, verify
 from paddock.engine.world import World, open_ledger, this_process
 from paddock.errors import LockedError
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _verify(settings: Settings, texts: Sequence[str], display: Display) -> list[Finding]:
+    use_threads()
     world = World.to_read(settings.url, settings.models_path)
     began = datetime.now(UTC)
 

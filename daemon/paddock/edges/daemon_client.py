@@ -33,13 +33,15 @@ class DaemonUnreachable(PaddockError):
 
 
 class DaemonRefused(PaddockError):
-    """The daemon answered with an error; `status` is its HTTP status."""
+    """The daemon answered with an error; `status` is its HTTP status, `retry_after_s` when it says
+    to come again."""
 
     reason = "DaemonRefused"
 
-    def __init__(self, message: str, *, status: int):
+    def __init__(self, message: str, *, status: int, retry_after_s: float | None = None):
         super().__init__(message)
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -80,10 +82,12 @@ class Address:
             )
         return OllamaUnreachable(f"ollama at {self.where} does not answer: {why}; start it")
 
-    def refused(self, status: int, message: str) -> PaddockError:
+    def refused(
+        self, status: int, message: str, retry_after_s: float | None = None
+    ) -> PaddockError:
         """Makes the error of an answer that is one."""
         if isinstance(self.where, Path):
-            return DaemonRefused(message, status=status)
+            return DaemonRefused(message, status=status, retry_after_s=retry_after_s)
         if status < 500:
             return OllamaRefused(message, status=status)
         return OllamaError(message)
@@ -94,7 +98,10 @@ def socket_candidates(environ: Mapping[str, str], uid: int) -> tuple[Path, ...]:
     runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
     setting = environ.get("PADDOCK_SOCKET")
     first = (Path(setting),) if setting else ()
-    return (*first, Path(runtime, _SOCKET_NAME), Path("/run/paddock", _SOCKET_NAME))
+    home = environ.get("HOME")
+    state = environ.get("XDG_STATE_HOME") or (f"{home}/.local/state" if home else "")
+    last = (Path(state, "paddock", _SOCKET_NAME),) if state else ()
+    return (*first, Path(runtime, _SOCKET_NAME), Path("/run/paddock", _SOCKET_NAME), *last)
 
 
 def find_daemon(candidates: Iterable[Path]) -> Path | None:
@@ -108,6 +115,11 @@ def find_daemon(candidates: Iterable[Path]) -> Path | None:
 def get_json(path: Path, route: str, *, timeout_s: float) -> dict[str, Any]:
     """Asks the daemon for one JSON object. Raises DaemonUnreachable or DaemonRefused."""
     return _json(Address(path), "GET", route, timeout_s=timeout_s)
+
+
+def read_json(address: Address, route: str, *, timeout_s: float) -> dict[str, Any]:
+    """Asks any address for one JSON object. Raises its errors."""
+    return _json(address, "GET", route, timeout_s=timeout_s)
 
 
 def post_json(
@@ -176,15 +188,25 @@ def _asked(
 def check(address: Address, response: http.client.HTTPResponse) -> None:
     """Raises the address's error for an answer that is one."""
     if response.status >= 400:
-        raise address.refused(response.status, _message(response))
+        after = response.getheader("Retry-After", "")
+        retry_after_s = float(after) if after.isdecimal() else None
+        raise address.refused(response.status, _message(response), retry_after_s)
 
 
 def _message(response: http.client.HTTPResponse) -> str:
     text = response.read(_READ_BYTES).decode(errors="replace")
     try:
-        return str(json.loads(text)["error"])
+        return inner_message(str(json.loads(text)["error"]))
     except (ValueError, KeyError, TypeError):
         return text.strip() or f"HTTP {response.status}"
+
+
+def inner_message(error: str) -> str:
+    """Gives the words of an error; Ollama passes on whole JSON objects of its runners as such."""
+    try:
+        return str(json.loads(error)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return error
 
 
 def why(error: Exception) -> str:

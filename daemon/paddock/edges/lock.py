@@ -35,6 +35,8 @@ class StoreLock:
 
     def __init__(self, folder: Path, holder: Holder):
         path = folder / "lock"
+        self.holder = holder
+        self._path = path
         try:
             # Never through a link: the line below would go into what it leads to.
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -54,6 +56,14 @@ class StoreLock:
         except OSError as error:
             os.close(self._descriptor)
             raise store_error(path, error) from error
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that is locked is still the one that others would lock."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self._path.lstat())
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Let the next one in."""
