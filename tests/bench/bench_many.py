@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import statistics
 import subprocess
@@ -25,6 +26,7 @@ from unittest import mock
 
 from bench.measured import cpu_ns, rss_bytes
 from gguf_files import STRING, Array, Tensor, gguf_bytes
+from paddock.cli.main import GC_THRESHOLD
 from paddock.core.events import EventLog
 from paddock.edges.ollama import client
 from paddock.edges.state import State
@@ -39,9 +41,11 @@ from paddock.engine.world import World, this_process
 from paddock_cli import COMMAND, HEAD, Daemon, User
 from real import StartOllama
 
+# What an installer compiles is compiled before it is measured, whatever this environment says.
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 COUNTS = [int(n) for n in os.environ.get("PADDOCK_BENCH_MODELS", "100,1000,10000").split(",")]
 CYCLES = int(os.environ.get("PADDOCK_BENCH_ROUNDS", "9"))
-IDLE_S = float(os.environ.get("PADDOCK_BENCH_IDLE_S", "20"))
+IDLE_S = float(os.environ.get("PADDOCK_BENCH_IDLE_S", "60"))
 DERIVED_EACH = 50
 MOST_APPLIED = 200  # larger stores are prepared: then `apply` has nothing to do
 MS = 1e6
@@ -65,6 +69,7 @@ PARTS: tuple[tuple[str, Any, str], ...] = (
     ("events", EventLog, "add_changes"),
 )
 WHOLE, REST = "a cycle with nothing to do", "HTTP, JSON, the event loop"
+POLL = "a poll of memory alone"
 
 
 @dataclass
@@ -76,6 +81,7 @@ class Many(User):
     def __post_init__(self) -> None:
         """Writes the GGUFs, an hour old, and models.yaml."""
         self.folder.mkdir()
+        self.env |= COMPILED | {"PYTHONPYCACHEPREFIX": str(self.folder.parent / "compiled")}
         lines: list[str] = []
         for number in range(self.count):
             name, before = f"m{number:05}", f"m{number - 1:05}"
@@ -111,8 +117,8 @@ def bench_many(start_ollama: StartOllama, tmp_path: Path) -> None:
     for more, fewer in ((n * 10, n) for n in COUNTS if n * 10 in COUNTS):
         ratio = measured[more].parts_ns[WHOLE] / measured[fewer].parts_ns[WHOLE]
         print(f"{f'{more:,} models / {fewer:,}':{WIDTH}}{ratio:>14.1f}")
-    print("goals: a cycle of 1,000 < 50 ms; 10,000 < 12 times that; idle < 0.3 % of a core;")
-    print("       memory < 80 MB and plan < 1 s with 1,000")
+    print("goals: a cycle of 1,000 < 50 ms, a poll < 10 ms; 10,000 < 12 times that;")
+    print("       idle < 0.3 % of a core, memory < 80 MB and plan < 1 s with 1,000")
 
 
 def _measure(start_ollama: StartOllama, tmp_path: Path, count: int) -> Figures:
@@ -131,7 +137,6 @@ def _measure(start_ollama: StartOllama, tmp_path: Path, count: int) -> Figures:
         plan = min((_run(many, "plan") for _ in range(3)), key=lambda cost: cost.cpu_s)
         figures.told["paddock plan, CPU"] = f"{plan.cpu_s:.2f} s"
         figures.told["paddock plan, clock"] = f"{plan.wall_s:.2f} s"
-        figures.told["paddock plan, peak memory"] = f"{plan.rss_bytes / 1e6:.0f} MB"
         figures.told |= _idle(many)
     finally:
         server.stop()
@@ -169,11 +174,13 @@ def _cycles(many: Many) -> Mapping[str, float]:
 
 
 async def _cycle_often(many: Many) -> Mapping[str, float]:
+    gc.set_threshold(*GC_THRESHOLD)  # as the command does
     holder = this_process("now", str(many.file), None)
     world = World.to_write(many.server.url, many.server.models_dir, holder)
     desire = Desire(many.file, os.environ)
     ended: list[Finished] = []
     rounds: list[dict[str, float]] = []
+    polls: list[float] = []
     try:
         loop = Loop(world, desire, desire(), poll_s=10, ended=ended.append)
         for _ in range(2):  # what is read once
@@ -183,6 +190,7 @@ async def _cycle_often(many: Many) -> Mapping[str, float]:
                 begin_ns = time.process_time_ns()
                 await loop._cycle()
                 spent_ns[WHOLE] = time.process_time_ns() - begin_ns
+            polls.append(await _poll(loop))
             rounds.append(spent_ns)
     finally:
         await world.close()
@@ -190,7 +198,17 @@ async def _cycle_often(many: Many) -> Mapping[str, float]:
     for spent_ns in rounds:
         spent_ns[REST] = 2 * spent_ns[WHOLE] - sum(spent_ns.values())
     rows = dict.fromkeys([part for part, _, _ in PARTS] + [REST, WHOLE])
-    return {row: statistics.median(spent.get(row, 0) for spent in rounds) for row in rows}
+    medians = {row: statistics.median(spent.get(row, 0) for spent in rounds) for row in rows}
+    return medians | {POLL: statistics.median(polls)}
+
+
+async def _poll(loop: Loop) -> float:
+    """What a cycle spends that nobody asked for, while all that is there is watched but memory."""
+    loop._recall.is_poll = True
+    begin_ns = time.process_time_ns()
+    await loop._cycle()
+    assert not loop._recall.is_poll
+    return time.process_time_ns() - begin_ns
 
 
 @contextlib.contextmanager
@@ -236,11 +254,10 @@ def _idle(many: Many) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: time on the clock and of the processors, and its peak memory."""
+    """What a command took: time on the clock, and of the processors."""
 
     wall_s: float
     cpu_s: float
-    rss_bytes: int
 
 
 def _run(many: Many, *arguments: str) -> Cost:
@@ -254,7 +271,7 @@ def _run(many: Many, *arguments: str) -> Cost:
         process.returncode = os.waitstatus_to_exitcode(code)
     wall_s = time.perf_counter() - begin_s
     assert process.returncode == 0, (many.folder / "command.log").read_text()[-2000:]
-    return Cost(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+    return Cost(wall_s, used.ru_utime + used.ru_stime)
 
 
 def _median_s(work: Callable[[], object]) -> float:

@@ -77,6 +77,17 @@ def within_limit(
         return Unknown("SourceTimeout", f"{what}; see what is mounted there")
 
 
+def look_within_limit(world: World, path: str) -> tuple[str, FileStat] | SourceMissing | Unknown:
+    """The real path and the state of a source, as `sources.look` has it."""
+    return within_limit(world, path, mounts(), lambda: sources.look(path, world.rules))
+
+
+def has_blob(world: World, digest: Digest) -> Known[bool]:
+    """Whether a blob, or what its link leads to, is there."""
+    path = str(world.store.blob_path(digest))
+    return within_limit(world, path, mounts(), lambda: world.store.has_blob(digest))
+
+
 def look_at_blobs(
     world: World, sources: Mapping[str, SourceFact] = MappingProxyType({})
 ) -> Mapping[Digest, Blob]:

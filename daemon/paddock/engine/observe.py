@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -40,9 +39,10 @@ from paddock.core.respell import respell
 from paddock.core.tree_facts import TreesFound
 from paddock.edges import sources
 from paddock.edges.hub import look as find_in_caches
-from paddock.edges.mounts import mounts
+from paddock.edges.mounts import mounts, way
 from paddock.engine.folders import look_at_folders
 from paddock.engine.look import facts_of, look_at_blobs, look_at_sources, within_limit
+from paddock.engine.residency import with_ended
 from paddock.engine.trees import look_at_trees
 from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable, PaddockError
@@ -61,8 +61,8 @@ async def observe(world: World, wish: Desired, memory: Memory) -> tuple[Desired,
     tags, running = await asyncio.gather(
         _known(world.ollama.tags()), _known(world.ollama.running())
     )
-    return disk.desired, Observed(
-        at=datetime.now(UTC),
+    observed = Observed(
+        at=world.clock(),
         version=version,
         tags=tags,
         running=running,
@@ -76,6 +76,14 @@ async def observe(world: World, wish: Desired, memory: Memory) -> tuple[Desired,
         trees=disk.trees,
         hub=disk.hub,
     )
+    return disk.desired, await with_ended(world, observed)
+
+
+async def observe_memory(world: World, before: Observed, memory: Memory) -> Observed:
+    """An earlier look, with what is in memory now. Raises OllamaUnreachable."""
+    running = await _known(world.ollama.running())
+    observed = replace(before, at=world.clock(), running=running, memory=memory)
+    return await with_ended(world, observed)
 
 
 async def _known(asked: Awaitable[T]) -> Known[T]:
@@ -101,7 +109,7 @@ class _Disk:
 
 def _look_at_disk(world: World, wish: Desired) -> _Disk:
     manifests = _read(world.store.manifests)
-    hub = {file: find_in_caches(file, world.hub_roots) for file in sorted(hub_files(wish))}
+    hub = {file: _find_in_caches(world, file) for file in sorted(hub_files(wish))}
     ledger = _read(lambda: _ledger(world, manifests))
     discovered = look_at_folders(world, locate(wish, hub), ledger)
     wish = discovered.desired
@@ -119,6 +127,14 @@ def _look_at_disk(world: World, wish: Desired) -> _Disk:
         facts=_base_facts(world, _bases(desired, manifests, ledger), found),
         trees=look_at_trees(world, desired, manifests, blobs, ledger),
     )
+
+
+def _find_in_caches(world: World, file: HubFile) -> HubFact:
+    """The file in the caches of the hub, the first of which that may hang sets the limit."""
+    roots, mounted = world.hub_roots, mounts()
+    remote = [str(root) for root in roots if way(str(root), mounted).remote is not None]
+    at = remote[0] if remote else str(world.hub_cache)
+    return within_limit(world, at, mounted, partial(find_in_caches, file, roots))
 
 
 def _spelt(world: World, wish: Desired, manifests: Mapping[Name, ManifestFile]) -> Desired:

@@ -8,28 +8,27 @@ watched is left to the loop's poll, and said so.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
-from watchfiles import Change, awatch
-from watchfiles.main import FileChange
 
 from paddock.core.discover_files import is_half_written
 from paddock.edges.mounts import mounts, remote_mount, way
+from paddock.edges.watching import Change, Matters, Scope, changes
 
 log = structlog.get_logger()
 
-DEBOUNCE_MS = 200
-STEP_MS = 25
-LOOK_AGAIN_MS = 2000
+LOOK_AGAIN_S = 5.0
 TRY_AGAIN_S = 60.0
 GAP_S, MOST_GAP_S, QUIET_S = 0.1, 2.0, 1.0
 
-Matters = Callable[[Change, str], bool]
+_LIMITS = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENFILE})
 
 
 class Bell:
@@ -86,8 +85,8 @@ def is_kept(_: Change, path: str) -> bool:
 
 
 def comes_or_goes(change: Change, path: str) -> bool:
-    """Files that grow, as downloads do, wake nobody; the next look finds what became of them."""
-    return change is not Change.modified and not is_half_written(path)
+    """Files that grow, as downloads do, wake nobody before they are whole."""
+    return change is not Change.MODIFIED and not is_half_written(path)
 
 
 def watched_blobs(folder: Path) -> Watched:
@@ -135,16 +134,17 @@ Tell = Callable[[Mapping[str, str]], None]
 
 @dataclass(slots=True)
 class Watch:
-    """One set of things that are watched, asked for anew now and then: the file may name others,
-    or a link lead to elsewhere. `matters` judges changes in trees; `tell` hears what is not
-    watched, and why, whenever that changes."""
+    """One set of things that are watched. `wanted` is asked for it anew when something of it
+    changed, and whenever `made_of` gives another thing than before: the file may name others, or a
+    link lead to elsewhere. `matters` judges changes in trees; `tell` hears what is not watched, and
+    why, whenever that changes."""
 
     wanted: Callable[[], Watched]
     bell: Bell
     tell: Tell
     matters: Matters = is_kept
+    made_of: Callable[[], object] = object
     told: Mapping[str, str] = field(default_factory=dict)
-    is_lenient: bool = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ring whenever something that matters changes, until `stop`."""
@@ -152,59 +152,50 @@ class Watch:
             now = await self._present()
             try:
                 await self._watch(now, stop)
-            except PermissionError:
-                self.is_lenient = True  # what is closed to us below a tree is left out
-            except (OSError, RuntimeError) as error:
+            except OSError as error:
                 await self._do_without(now.watched, error, stop)
 
     async def _watch(self, now: _Present, stop: asyncio.Event) -> None:
         """Watch these, until others are to be watched."""
         self._tell(now.watched.unwatched)
         if not now.folders:
-            while not stop.is_set() and now == await self._present():
-                await first_of(stop, timeout_s=LOOK_AGAIN_MS / 1000)
+            await self.bell.ring()  # where they were, they went between two watches
+            while not stop.is_set() and now == await self._present(now):
+                await first_of(stop, timeout_s=LOOK_AGAIN_S)
             return
-        # What changed between two watches was seen by none. It rings when this next waits: by then
-        # the new watch stands.
-        ringing = asyncio.create_task(self.bell.ring())
-        try:
-            async for changes in self._changes(now, stop):
-                if changes:
+        scope, is_new = self._scope(now), True
+        async with aclosing(changes(scope, stop=stop, timeout_s=LOOK_AGAIN_S)) as found:
+            async for paths in found:
+                # What changed before a new watch stood was seen by none.
+                if paths or is_new:
                     await self.bell.ring()
+                is_new = False
                 # A watch ends with its folder, even where another of its name is there by now.
-                ended = any(path in now.folders for _, path in changes)
-                if ended or now != await self._present():
+                before, now = now, await self._present(None if paths else now)
+                if now != before or not paths.isdisjoint(now.folders):
                     return
-        finally:
-            ringing.cancel()
 
-    def _changes(self, now: _Present, stop: asyncio.Event) -> AsyncGenerator[set[FileChange], None]:
-        return awatch(
-            *now.folders,
-            watch_filter=self._filter(now.watched),
-            debounce=DEBOUNCE_MS,
-            step=STEP_MS,
-            stop_event=stop,
-            rust_timeout=LOOK_AGAIN_MS,
-            yield_on_timeout=True,
-            recursive=bool(now.watched.trees),
-            ignore_permission_denied=self.is_lenient,
-        )
-
-    def _filter(self, watched: Watched) -> Matters:
+    def _scope(self, now: _Present) -> Scope:
+        """What comes and goes is all that is asked of blobs, and of trees of models: a download
+        writes many times a second."""
+        watched, folders = now.watched, tuple(now.folders)
         if not watched.trees:
-            return watched.matters
-        return lambda change, path: path in watched.trees or self.matters(change, path)
+            contents = watched.folders != watched.blobs
+            return Scope(folders, below=False, contents=contents, matters=watched.matters)
 
-    async def _present(self) -> _Present:
-        return await asyncio.to_thread(_present, self.wanted)
+        def matters(change: Change, path: str) -> bool:
+            return path in watched.trees or self.matters(change, path)
 
-    async def _do_without(
-        self, watched: Watched, error: OSError | RuntimeError, stop: asyncio.Event
-    ) -> None:
+        contents = self.matters is not comes_or_goes
+        return Scope(folders, below=True, contents=contents, matters=matters)
+
+    async def _present(self, before: _Present | None = None) -> _Present:
+        return await asyncio.to_thread(_present, self.wanted, self.made_of(), before)
+
+    async def _do_without(self, watched: Watched, error: OSError, stop: asyncio.Event) -> None:
         """Leave it to the loop's poll, and try again later: limits can be raised."""
         why = " ".join(str(error).split())
-        if "limit" in why or "Too many" in why:
+        if error.errno in _LIMITS or "limit" in why:
             why = "the limit of watches is reached; raise fs.inotify.max_user_watches or _instances"
         self._tell({**watched.unwatched, **dict.fromkeys(sorted(watched.folders), why)})
         await first_of(stop, timeout_s=TRY_AGAIN_S)
@@ -222,25 +213,41 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class _Present:
-    """What is wanted, and the folders of it that are there, each with what tells it from another
-    of its name."""
+    """What is wanted, of what it was made, and the folders of it that are there, each with what
+    tells it from another of its name."""
 
     watched: Watched
     folders: Mapping[str, tuple[int, int]]
+    made_of: object = field(compare=False)
+    mounted: Mapping[str, str] = field(compare=False)
 
 
-def _present(wanted: Callable[[], Watched]) -> _Present:
-    watched, mounted = wanted(), mounts()
+def _present(
+    wanted: Callable[[], Watched], made_of: object, before: _Present | None = None
+) -> _Present:
+    """What is to be watched now. What leads to the things of `before` is not followed again while
+    no mount is another and each of their folders is where it was: their entries are watched."""
+    mounted = mounts()
+    if before is not None and (before.made_of, before.mounted) == (made_of, mounted):
+        folders = _folders(before.watched, mounted)
+        if folders == before.folders:
+            return replace(before, made_of=made_of)
+    watched = wanted()
+    return _Present(watched, _folders(watched, mounted), made_of, mounted)
+
+
+def _folders(watched: Watched, mounted: Mapping[str, str]) -> Mapping[str, tuple[int, int]]:
     there: dict[str, tuple[int, int]] = {}
     for folder in sorted(watched.folders):
         if remote_mount(folder, mounted) is None and _is_open(folder):
             found = os.stat(folder)  # noqa: PTH116
             there[folder] = (found.st_dev, found.st_ino)
-    return _Present(watched, there)
+    return there
 
 
 def _is_open(folder: str) -> bool:
-    return os.path.isdir(folder) and os.access(folder, os.R_OK)  # noqa: PTH112
+    is_itself = os.path.realpath(folder) == folder
+    return is_itself and os.path.isdir(folder) and os.access(folder, os.R_OK)  # noqa: PTH112
 
 
 async def first_of(*events: asyncio.Event, timeout_s: float) -> None:

@@ -6,6 +6,7 @@ Opened once, by the service or a command; holds the store's lock when it is to b
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Self
 import structlog
 
 from paddock.core.desired import Desired
+from paddock.core.names import Name
 from paddock.core.unknown import Unknown
 from paddock.edges.hub import cache_roots
 from paddock.edges.lock import Holder, StoreLock
-from paddock.edges.ollama import Ollama
+from paddock.edges.ollama import UNLOAD_S, Ollama
+from paddock.edges.runners import Runners
 from paddock.edges.sources import Rules
 from paddock.edges.sources_reach import Reader
 from paddock.edges.state import State, read_state, set_aside
@@ -30,9 +33,15 @@ from paddock.errors import StoreError
 log = structlog.get_logger()
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(slots=True)
 class World:
-    """Ollama, its models folder, and what we remember of it. `lock` None: to be read only."""
+    """Ollama, its models folder, and what we remember of it. `lock` None: to be read only. An
+    unload that has to wait for requests is waited for `patience_s` seconds; all is looked at once
+    in `interval_s`, though polls of memory come between."""
 
     ollama: Ollama
     store: Store
@@ -42,7 +51,12 @@ class World:
     hf_token: str | None = None
     rules: Rules = field(default_factory=Rules)
     slow: SlowLooks = field(default_factory=SlowLooks)
+    runners: Runners = field(default_factory=Runners)
+    patience_s: float = UNLOAD_S
+    clock: Callable[[], datetime] = _utc_now
+    interval_s: float = 30.0
     glances: Glances = field(default_factory=Glances)
+    fresh_claims: set[Name] = field(default_factory=set)
     spelt: tuple[Desired, object, Desired] | None = None
 
     @classmethod
@@ -80,8 +94,24 @@ class World:
         """Every cache of that hub, our own last."""
         return (*cache_roots(os.environ), self.hub_cache)
 
+    def keep_hold(self) -> None:
+        """Take hold of the state folder anew, where somebody removed or replaced it under us: else
+        another Paddock could hold the new one too, and the ledger could not be written. Raises
+        StoreError, LockedError."""
+        if self.lock is None or (self.lock.is_in_place and self.state.is_in_place):
+            return
+        self.store.check_exists()
+        self.store.make_state_dir()
+        if not self.lock.is_in_place:
+            before, self.lock = self.lock, StoreLock(self.store.state_dir, self.lock.holder)
+            before.release()
+        self.state.reopen()
+        _given(self.store, self.state)
+        log.warning("state folder was replaced", path=str(self.store.state_dir))
+
     async def close(self) -> None:
         """Close all of it; the lock last."""
+        self.runners.close()
         await self.ollama.close()
         self.state.close()
         if self.lock is not None:

@@ -184,7 +184,7 @@ def _file_name(digest: Digest) -> str:
 @functools.lru_cache(maxsize=1 << 16)
 def _digest_named(file_name: str) -> Digest:
     """The digest that a blob's file name spells, in this one way. Raises InvalidDigest."""
-    digest = parse_digest(file_name)
+    digest = parse_digest(file_name.replace("-", ":", 1))
     if _file_name(digest) != file_name:
         raise InvalidDigest(f"{file_name} is not the name of a blob")
     return digest
