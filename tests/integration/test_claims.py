@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from paddock.core.observed import Memory
 from paddock.core.plan import WriteManifest
+from paddock.edges.state import read_state
 from paddock.engine.apply import apply_plan
 from paddock.engine.desire import Desire
+from paddock.engine.probe import scratch
 from paddock.engine.reconcile import look
 from paddock.engine.world import World, this_process
 from paddock_cli import SMOL, User
@@ -53,6 +56,22 @@ async def test_a_name_that_somebody_takes_between_our_look_and_our_write_is_thei
     assert (last.result, last.reason) == ("failed", "ManifestForeign")
     assert "paddock adopt smol (NotOwned)" in user.apply(code=3).out
     assert _manifest(user).read_bytes() == before
+
+
+async def test_a_scratch_model_that_is_given_up_is_looked_for_again(user: User) -> None:
+    """Ollama may make it after it was removed."""
+    world = World.to_write(user.server.url, user.server.models_dir, this_process("now", "", None))
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            async with scratch(world) as name:
+                raise asyncio.CancelledError
+        assert world.state.ledger().scratch == {name}
+    finally:
+        await world.close()
+    user.apply()
+    state = read_state(user.server.models_dir / ".paddock")
+    assert state.ledger().scratch == set()
+    state.close()
 
 
 @pytest.mark.parametrize("gone", [".paddock", ".paddock/state.db", "."])

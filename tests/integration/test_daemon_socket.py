@@ -10,12 +10,13 @@ import re
 import signal
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from endpoints import CHAT, Wire, fetch, fetch_as
+from endpoints import CHAT, Wire, fetch, fetch_as, until
 from paddock_cli import SMOL, Daemon, User
 from prometheus_text import parse
 
@@ -112,15 +113,70 @@ async def test_a_file_that_changed_is_not_served_until_it_was_hashed_again(user:
         assert user.server.show("smol")["details"]
 
 
-async def test_a_link_that_was_removed_is_mended_before_the_chat(user: User) -> None:
+@pytest.mark.parametrize("headers", [(), ("Paddock-Wait: 30",)])
+async def test_a_link_that_was_removed_is_mended_before_the_chat(
+    user: User, headers: tuple[str, ...]
+) -> None:
     user.declare(SMOL)
     with user.daemon(PADDOCK_POLL="30") as daemon:
         daemon.wait_ready()
         (link,) = [p for p in (user.server.models_dir / "blobs").iterdir() if p.is_symlink()]
         link.unlink()
-        reply = await fetch(user.socket, "POST", "/api/chat", ASK, "Paddock-Wait: 30")
+        reply = await fetch(user.socket, "POST", "/api/chat", ASK, *headers)
         assert reply.status == 200, reply.body
         assert link.is_symlink()
+
+
+def _minutes_left(user: User) -> float:
+    """How long the model stays, as Ollama tells; -1 where it is not loaded."""
+    running = user.server.ps().get("smol:latest")
+    if running is None:
+        return -1
+    expires_at = datetime.fromisoformat(re.sub(r"\.\d+", "", running["expires_at"]))
+    return (expires_at - datetime.now(UTC)).total_seconds() / 60
+
+
+async def test_a_use_that_can_say_no_keep_alive_gets_that_of_the_file(user: User) -> None:
+    """/v1 has no such field: Ollama loads the model for its own five minutes."""
+    user.declare(f"{SMOL}    keep_alive: 2h\n")
+    with user.daemon(PADDOCK_POLL="30") as daemon:
+        daemon.wait_ready()
+        body = ASK | {"max_tokens": 2}
+        assert (await fetch(user.socket, "POST", "/v1/chat/completions", body)).status == 200
+        await until(lambda: _minutes_left(user) > 100, 10)
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "least", "most"),
+    [
+        ("", 0, 119, 121),
+        ("    client_keep_alive: deny\n", "3h", 119, 121),
+        ("    client_keep_alive: allow\n", "3h", 179, 181),
+        ("    client_keep_alive: {min: 1h, max: 4h}\n", 0, 59, 61),
+        ("    client_keep_alive: {min: 1h, max: 4h}\n", "5h", 239, 241),
+    ],
+)
+async def test_the_keep_alive_of_a_client_counts_as_the_file_says(
+    user: User, rule: str, asked: object, least: float, most: float
+) -> None:
+    user.declare(f"{SMOL}    keep_alive: 2h\n{rule}")
+    with user.daemon(PADDOCK_POLL="30") as daemon:
+        daemon.wait_ready()
+        reply = await fetch(user.socket, "POST", "/api/chat", ASK | {"keep_alive": asked})
+        assert reply.status == 200, reply.body
+        await until(lambda: least < _minutes_left(user) < most, 10)
+        # And it stays so: what a client may ask for is no drift.
+        assert (await fetch(user.socket, "POST", "/paddock/reconcile")).status == 200
+        assert least < _minutes_left(user) < most
+
+
+async def test_in_an_open_window_requests_get_its_keep_alive(user: User) -> None:
+    window = '{days: mon-sun, from: "00:00", to: "00:00", keep_alive: 2h}'
+    user.declare(f"{SMOL}    keep_alive: 20m\n    schedule: [{window}]\n")
+    with user.daemon(PADDOCK_POLL="30") as daemon:
+        daemon.wait_ready()
+        assert (await fetch(user.socket, "POST", "/api/chat", ASK)).status == 200
+        await until(lambda: 119 < _minutes_left(user) < 121, 10)
 
 
 async def test_the_metrics_of_a_daemon_tell_what_it_did(user: User) -> None:

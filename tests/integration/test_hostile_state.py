@@ -136,7 +136,6 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a name that climbs": _execute("INSERT INTO owned VALUES ('../../../etc/passwd', 0, 0)"),
     "a digest that climbs": _execute("INSERT INTO blobs VALUES ('sha256:../../x', 'h/n/m:t')"),
     "a manifest that is none": _execute("INSERT INTO pulled VALUES ('h/n/m:t', 'x', x'00')"),
-    "an answer that is none": _execute("INSERT INTO probes VALUES ('sha256:0', '[]')"),
 }
 
 
@@ -162,6 +161,26 @@ def test_a_damaged_ledger_is_set_aside_and_told(owner: User, case: str) -> None:
     again = owner.apply()
     assert "set aside" not in again.err
     assert list(_state(owner).glob("state.db.corrupt-*")) == [kept]
+
+
+def test_a_damaged_row_of_what_was_found_out_costs_itself_alone(owner: User) -> None:
+    """The ledger in the same file is not to be had again."""
+    assert owner.paddock("pause", "tiny").code == 0
+    for statement in (
+        "INSERT INTO probes VALUES ('sha256:0', '[]')",
+        "UPDATE probes SET answer = 'none'",
+        "UPDATE files SET digest = 'sha256:../../x'",
+        "INSERT INTO files VALUES ('x', 'y', 1, 1, 1, NULL, NULL, 1, NULL, NULL)",
+    ):
+        _execute(statement)(_state(owner))
+    result = owner.apply()
+    assert "set aside" not in result.err
+    assert owner.statuses() == {"tiny": ("Unknown", "Suspended")}, "the pause was not forgotten"
+    assert owner.paddock("resume", "tiny").code == 0
+    owner.apply()
+    assert owner.statuses() == {"tiny": ("True", "AsDeclared")}
+    assert owner.apply().out.startswith("No changes.")
+    assert list(_state(owner).glob("state.db.corrupt-*")) == []
 
 
 def test_a_folder_in_the_place_of_the_ledger_is_told_and_kept(owner: User) -> None:

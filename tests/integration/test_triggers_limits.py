@@ -7,38 +7,16 @@ the daemon's own.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import paddock_cli
 from at_rest import NO_POLL
 from gguf_files import model_bytes
+from hung import hung, within
 from paddock_cli import SMOL, Daemon, User, readiness
 
-# Mounts a file system whose program never answers, and goes on as the command.
-HANG = """
-import ctypes, os, sys
-fuse = os.open("/dev/fuse", os.O_RDWR)
-os.set_inheritable(fuse, True)
-libc = ctypes.CDLL(None, use_errno=True)
-options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
-if libc.mount(b"hung", sys.argv[1].encode(), b"fuse", 0, options):
-    sys.exit(os.strerror(ctypes.get_errno()))
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 LIMIT = 'echo "$1" > /proc/sys/user/max_inotify_watches || exit 1; shift; exec "$@"'
-
-
-def _within(monkeypatch: pytest.MonkeyPatch, *prefix: str | Path) -> None:
-    """Lets daemons run in a namespace, after what `prefix` does there."""
-    command = ("unshare", "--user", "--map-root-user", "--mount", *map(str, prefix))
-    tried = subprocess.run([*command, "true"], check=False, capture_output=True, text=True)
-    if tried.returncode != 0:
-        pytest.skip(f"no namespace of one's own here: {tried.stderr}")
-    monkeypatch.setattr(paddock_cli, "COMMAND", (*command, *paddock_cli.COMMAND))
 
 
 def _more(name: str) -> str:
@@ -50,7 +28,7 @@ def test_without_watches_the_poll_sees_all_and_status_says_so(
 ) -> None:
     user.declare(SMOL)
     with monkeypatch.context() as patch:
-        _within(patch, "sh", "-c", LIMIT, "sh", "0")
+        within(patch, "sh", "-c", LIMIT, "sh", "0")
         daemon = user.daemon()
         daemon.start()
     try:
@@ -88,7 +66,7 @@ def test_a_file_system_that_hangs_keeps_no_other_model_waiting(
     far = "  far:\n    source: {gguf: ./far.gguf}\n  farther:\n    source: {gguf: ./nas/b.gguf}\n"
     user.declare(SMOL + far)
     with monkeypatch.context() as patch:
-        _within(patch, sys.executable, "-c", HANG, nas)
+        within(patch, *hung("silent", nas))
         daemon = user.daemon(**NO_POLL)
         daemon.start()
     try:
@@ -120,7 +98,7 @@ def test_a_model_whose_file_system_begins_to_hang_is_left_as_it_is(
     user.gguf.write_bytes(model_bytes())
     user.declare(far + SMOL)
     with monkeypatch.context() as patch:
-        _within(patch, sys.executable, "-c", HANG, nas)
+        within(patch, *hung("silent", nas))
         daemon = user.daemon(**NO_POLL)
         daemon.start()
     try:

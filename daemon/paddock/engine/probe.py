@@ -29,11 +29,11 @@ async def probe(world: World, action: ProbeModel) -> None:
     for stub in action.stubs:
         await prove_store(world, stub.content)
     async with AsyncExitStack() as stack:
-        answer = await stack.enter_async_context(_scratch(world))
+        answer = await stack.enter_async_context(scratch(world))
         if action.base is None:
             await world.ollama.create(answer, _of_files(action.stubs), action.overrides)
         else:
-            base = await stack.enter_async_context(_scratch(world))
+            base = await stack.enter_async_context(scratch(world))
             await asyncio.to_thread(_write_base, world, base, action.stubs, action.base)
             await world.ollama.create(answer, {"from": base.full}, action.overrides)
         found = await asyncio.to_thread(_read_answer, world, answer)
@@ -58,8 +58,19 @@ def store_mismatch(world: World) -> StoreError:
 
 async def remove_scratch(world: World, name: Name) -> None:
     """Remove a scratch model of ours and forget it."""
-    await delete_model(world, name)
+    if not await asyncio.to_thread(_unlink_bare, world, name):
+        await delete_model(world, name)
     world.state.forget_scratch(name)
+
+
+def _unlink_bare(world: World, name: Name) -> bool:
+    """A scratch manifest without a config was made to reach a runner, over a blob that may be
+    somebody's: Ollama would remove that with it, if no other name has it."""
+    with contextlib.suppress(StoreError):
+        if world.store.read_manifest(name).config is None:
+            world.store.unlink_manifest(name)
+            return True
+    return False
 
 
 async def delete_model(world: World, name: Name) -> None:
@@ -75,7 +86,8 @@ async def delete_model(world: World, name: Name) -> None:
 
 
 @asynccontextmanager
-async def _scratch(world: World) -> AsyncIterator[Name]:
+async def scratch(world: World) -> AsyncIterator[Name]:
+    """A scratch name, in the ledger from before its first use to after its removal."""
     name = scratch_name(secrets.token_hex(8))
     world.state.record_scratch(name)
     try:
@@ -85,9 +97,13 @@ async def _scratch(world: World) -> AsyncIterator[Name]:
             await remove_scratch(world, name)
         raise
     except BaseException:
-        await remove_scratch(world, name)
+        # Given up, while Ollama may go on and make it after this: the next cycle looks again.
+        await delete_model(world, name)
         raise
-    await remove_scratch(world, name)
+    else:
+        await remove_scratch(world, name)
+    finally:
+        world.state.release_scratch(name)
 
 
 def _of_files(stubs: Sequence[Stub]) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """Publish trees: looked at, and changed as a plan says.
 
 Every path is in the ledger before anything is made there, and leaves it after what was there is
-gone: killed at any step, the next cycle knows what is ours.
+gone: killed at any step, the next cycle knows what is ours. Where a file system may hang, looks and
+changes have a limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from paddock.core.desired import Desired
 from paddock.core.digest import Digest
@@ -19,8 +23,14 @@ from paddock.core.tree_wishes import Stock, is_below
 from paddock.core.trees import parents, paths_that_count
 from paddock.core.unknown import Unknown
 from paddock.edges import trees
+from paddock.edges.mounts import mounts, way
+from paddock.engine.look import within_limit
 from paddock.engine.world import World
 from paddock.errors import StoreError
+
+T = TypeVar("T")
+
+CHANGE_S = 30.0
 
 
 def look_at_trees(
@@ -38,17 +48,38 @@ def look_at_trees(
     declared = {tree.path for tree in desired.publish}
     if not claimed | declared:
         return TreesFound()
-    roots = {path: trees.look_at_root(path, world.store.root) for path in claimed | declared}
+    mounted = mounts()
+    roots = {path: _root(world, path, mounted) for path in claimed | declared}
     stock = Stock(manifests, blobs, dict(_blob_paths(world, manifests)))
     paths = paths_that_count(desired.publish, roots, stock, claims)
-    places = {path: _look(path, tree, roots) for path, tree in paths.items()}
+    places = {path: _look(world, path, (tree, roots), mounted) for path, tree in paths.items()}
     return TreesFound(roots, places, stock.blob_paths)
 
 
-def _look(path: str, tree: str, roots: Mapping[str, Root | Unknown | None]) -> Place:
+def _root(world: World, path: str, mounted: Mapping[str, str]) -> Known[Root | None]:
+    look = partial(trees.look_at_root, path, world.store.root)
+    return _told(within_limit(world, path, mounted, look))
+
+
+def _look(
+    world: World,
+    path: str,
+    tree: tuple[str, Mapping[str, Known[Root | None]]],
+    mounted: Mapping[str, str],
+) -> Place:
     """In a tree that is not there nothing is; what that means is for the planner to say."""
-    root = roots.get(tree)
-    return trees.look(tree, path) if isinstance(root, Root) else root
+    folder, roots = tree
+    root = roots.get(folder)
+    if not isinstance(root, Root):
+        return root
+    return _told(within_limit(world, folder, mounted, partial(trees.look, folder, path)))
+
+
+def _told(found: Known[T]) -> Known[T]:
+    """What did not answer in time is no source here."""
+    if isinstance(found, Unknown) and found.reason == "SourceTimeout":
+        return replace(found, reason="TreeTimeout")
+    return found
 
 
 def _blob_paths(
@@ -62,7 +93,29 @@ def _blob_paths(
 
 def publish_link(world: World, action: PublishLink) -> None:
     """Make what shall be at a path, and the folders on the way. Raises StoreError where something
-    of others is there."""
+    of others is there, or nothing answers."""
+    _within_limit(world, action.tree, partial(_publish_link, world, action))
+
+
+def unpublish_link(world: World, action: UnpublishLink) -> None:
+    """Remove what is still ours at a path, and claim it no longer."""
+    _within_limit(world, action.tree, partial(_unpublish_link, world, action))
+
+
+def _within_limit(world: World, tree: str, change: Callable[[], None]) -> None:
+    """What takes longer may come to its end later: until then nothing else is begun there."""
+    remote = way(tree, mounts()).remote
+    if remote is None:
+        change()
+        return
+    try:
+        world.slow.run(remote, change, CHANGE_S)
+    except TimeoutError as error:
+        what = f"{tree}: no answer within {CHANGE_S:g} s from {remote}"
+        raise StoreError(f"{what}; see what is mounted there", reason="TreeTimeout") from error
+
+
+def _publish_link(world: World, action: PublishLink) -> None:
     _make_tree(world, action)
     for folder in reversed(list(parents(action.path, action.tree))):
         if trees.look(action.tree, folder) is None:
@@ -102,8 +155,7 @@ def _replace(world: World, action: PublishLink, before: Thing) -> None:
     world.state.forget_published(temp, action.thing)
 
 
-def unpublish_link(world: World, action: UnpublishLink) -> None:
-    """Remove what is still ours at a path, and claim it no longer."""
+def _unpublish_link(world: World, action: UnpublishLink) -> None:
     if _look_at_root(world, action.tree) is None:
         raise StoreError(f"{action.tree} is not there", reason="TreeMissing")
     claims = world.state.ledger().published

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 
-from paddock.core.digest import digest_of, short
+from paddock.core.digest import Digest, digest_of, short
 from paddock.core.manifest import parse_manifest
 from paddock.core.names import Name
 from paddock.core.observed import SourceMissing, Unknown
@@ -20,7 +21,7 @@ from paddock.core.plan import (
     WriteBlob,
     WriteManifest,
 )
-from paddock.edges import sources
+from paddock.engine.look import has_blob, look_within_limit
 from paddock.engine.probe import delete_model
 from paddock.engine.world import World
 from paddock.errors import (
@@ -51,7 +52,7 @@ async def link_blob(world: World, action: LinkBlob) -> None:
 
 
 def _link(world: World, action: LinkBlob) -> None:
-    found = sources.look(action.target, world.rules)
+    found = look_within_limit(world, action.target)
     if isinstance(found, SourceMissing | Unknown):
         reason = found.reason if isinstance(found, Unknown) else "SourceMissing"
         raise SourceError(found.message, reason=reason)
@@ -92,13 +93,26 @@ def _publish(world: World, action: WriteManifest) -> bytes | None:
     """The manifest's bytes before this."""
     before = world.store.manifest_bytes(action.name)
     if (None if before is None else digest_of(before)) != action.replaces:
+        if action.replaces is None and action.name in world.fresh_claims:
+            # It was claimed because nothing was there: now it is somebody else's.
+            world.state.disclaim(action.name)
         what = f"{action.name} was changed by somebody else just now"
         raise StoreError(what, reason="ManifestForeign", retry=Retry.BACKOFF)
+    _check_answers(world, action.needs)
     if action.model_digest is not None:
         world.state.record_runner(action.digest, action.model_digest)
     world.state.set_generation(action.name, action.generation)
     world.store.write_manifest(action.name, action.content, action.needs)
+    world.fresh_claims.discard(action.name)
     return before
+
+
+def _check_answers(world: World, digests: Iterable[Digest]) -> None:
+    """A model over a file system that hangs would hang Ollama, when it lists what it has."""
+    for digest in sorted(digests):
+        found = has_blob(world, digest)
+        if isinstance(found, Unknown):
+            raise StoreError(found.message, reason=found.reason)
 
 
 async def _take_back(world: World, action: WriteManifest, before: bytes | None) -> None:
@@ -107,6 +121,7 @@ async def _take_back(world: World, action: WriteManifest, before: bytes | None) 
         return
     with contextlib.suppress(InvalidManifest, StoreError):
         needs = parse_manifest(before).digests
+        await asyncio.to_thread(_check_answers, world, needs)
         await asyncio.to_thread(world.store.write_manifest, action.name, before, needs)
 
 

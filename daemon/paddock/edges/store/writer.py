@@ -73,7 +73,7 @@ class Store(StoreReader):
             # Renews the grace of Ollama's prune, which counts from the link's own mtime.
             os.utime(path, follow_symlinks=False)
             return
-        if path.is_file() and not path.is_symlink():
+        if not path.is_symlink() and path.is_file():  # what a link leads to may hang
             return
         _check_place(path)
         self._check_target(target)
@@ -136,14 +136,19 @@ class Store(StoreReader):
         content = self.manifest_bytes(name)
         if content is None or _parses(content):
             return False
+        self.unlink_manifest(name)
+        return True
+
+    def unlink_manifest(self, name: Name) -> None:
+        """Remove a manifest alone: every blob that it names stays, as with Ollama's own removal it
+        would not."""
         path = self.manifest_path(name)
-        with explained(path):
-            path.unlink(missing_ok=True)
+        with explained(path), contextlib.suppress(FileNotFoundError):
+            path.unlink()
             sync_dir(path.parent)
         for folder in path.parents[:3]:
             with contextlib.suppress(OSError):  # not empty: another model lies there
                 folder.rmdir()
-        return True
 
     def remove_link(self, digest: Digest) -> None:
         """Remove a blob that is a link; one that is a file stays."""
