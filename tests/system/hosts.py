@@ -83,6 +83,8 @@ class Host:
             "install", "-D", "-m", "0644", UNITS / "tmpfiles.conf", "/etc/tmpfiles.d/paddock.conf"
         )
         bed.run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/paddock.conf")
+        for unit in ("paddock.service", "escape.service"):
+            bed.write(f"/usr/local/lib/systemd/system/{unit}.d/tree.conf", _seen_in_sandbox())
         bed.systemctl("daemon-reload")
         bed.systemctl("start", "ollama")
         bed.wait(lambda: self.ollama("version"), "Ollama answers")
@@ -187,6 +189,12 @@ class Host:
 def python_paths() -> Sequence[Path]:
     """Where the interpreter and this tree are."""
     return [ROOT, Path(sys.prefix), Path(sys.base_prefix)]
+
+
+def _seen_in_sandbox() -> str:
+    """What lets a unit that has its own /tmp see a tree that was checked out below it."""
+    hidden = [p for p in python_paths() if p.is_relative_to("/tmp") or p.is_relative_to("/var/tmp")]
+    return "[Service]\n" + "".join(f"BindReadOnlyPaths={path}\n" for path in hidden)
 
 
 @contextmanager

@@ -6,16 +6,20 @@ The file comes first and the claim second: a model that is claimed and not named
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from paddock.cli import views
+from paddock.cli.daemon import ANSWER_S
 from paddock.cli.options import settings_of
 from paddock.core.export import Export, export
 from paddock.core.names import Name
+from paddock.edges.daemon_client import post_json
 from paddock.edges.lock import read_holder
 from paddock.edges.specfile import load_spec
 from paddock.edges.specfile.edit import Edit, EditRefused, append_models
@@ -24,7 +28,7 @@ from paddock.edges.store import Store
 from paddock.edges.store.reader import STATE_DIR
 from paddock.engine.inventory import installed_names, take_inventory
 from paddock.engine.world import open_ledger
-from paddock.errors import LockedError, SettingsError, StoreError
+from paddock.errors import LockedError, PaddockError, SettingsError, StoreError
 from paddock.settings import Settings
 
 
@@ -119,6 +123,10 @@ def _claim(store: Store, names: Sequence[Name]) -> None:
         state.adopt(names)
     finally:
         state.close()
+    holder = read_holder(store.state_dir)
+    if holder is not None and holder.socket is not None:
+        with contextlib.suppress(PaddockError):  # it looks by itself, later
+            post_json(Path(holder.socket), "/paddock/reconcile?wait=0", timeout_s=ANSWER_S)
 
 
 def _document(adoption: _Adoption, settings: Settings, *, dry_run: bool) -> Mapping[str, Any]:

@@ -53,6 +53,11 @@ def is_moving(plan: Plan) -> bool:
     return any(found.reason in SOON for found in plan.waiting)
 
 
+def has_just_left(plan: Plan | None) -> bool:
+    """Whether a model is loaded in a moment, unless a client does so itself."""
+    return plan is not None and any(found.reason == "JustLeft" for found in plan.waiting)
+
+
 def turn(action: Action) -> tuple[int, str]:
     """The legal order. Of one rank those of a kind together, for they may go side by side."""
     return action.rank, type(action).__name__

@@ -27,6 +27,7 @@ from paddock.core.observed import Unknown
 from paddock.core.outcome import Outcome
 from paddock.core.plan import Plan
 from paddock.core.progress import Progress, line, with_progress
+from paddock.core.residency_plan import has_just_left
 from paddock.core.summarize import retold, summarize
 from paddock.engine.folders import Wanted
 from paddock.engine.jobs import Jobs
@@ -89,8 +90,7 @@ class Loop:
         self._ended_jobs: list[Outcome] = []
         # Ids from the time on, so that they grow over restarts too: a follower goes on by the last.
         self.event_log = EventLog(last_id=time.time_ns() // 1_000_000)
-        self._news = asyncio.Event()
-        self._changes = asyncio.Event()
+        self._news, self._changes = asyncio.Event(), asyncio.Event()
         self._logged: dict[int, datetime] = {}
         world.progress.listen(self._progressed, self._ended_progress)
         world.runners.watch(self.wake.set)
@@ -109,9 +109,8 @@ class Loop:
 
     async def ask(self, *, prune: bool = False) -> Finished:
         """Ask for a cycle, and wait for the end of one that began after this and left no long work
-        under way. It has the outcomes of all since. All that failed is tried again, whenever it is
-        due: whoever asks may have mended what was wrong. With `prune`, what the file no longer
-        names goes in it."""
+        under way. It has the outcomes of all since. All that failed is tried again at once: whoever
+        asks may have mended it. With `prune`, what the file no longer names goes in it."""
         asked, outcomes = self._started, list[Outcome]()
         self._hurry = True
         self.wake_up(prune=prune)
@@ -152,7 +151,8 @@ class Loop:
         self._publish(replace(self.cycle, at=datetime.now(UTC)))
 
     def _has_settled(self, asked: int) -> bool:
-        return self._last is not None and self._last.number > asked and not self._jobs.busy
+        is_over = self._last is not None and self._last.number > asked
+        return is_over and not self._jobs.busy and not has_just_left(self.plan)
 
     async def events(self, after: int) -> list[Event]:
         """The events after an id; waits until there is one."""
