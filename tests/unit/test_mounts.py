@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paddock.edges.mounts import is_remote, mounts, parse_mounts
+from paddock.edges.mounts import mounts, parse_mounts, remote_mount
 
 MOUNTS = parse_mounts(
     "21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
@@ -29,11 +29,11 @@ MOUNTS = parse_mounts(
     ],
 )
 def test_the_nearest_mount_point_counts_and_the_last_of_two(path: str, remote: bool) -> None:
-    assert is_remote(path, MOUNTS) is remote
+    assert (remote_mount(path, MOUNTS) is not None) is remote
 
 
 def test_where_mounts_cannot_be_read_every_path_may_hang() -> None:
-    assert is_remote("/x.gguf", {})
+    assert remote_mount("/x.gguf", {}) is not None
 
 
 def test_the_mounts_of_this_machine_are_read() -> None:

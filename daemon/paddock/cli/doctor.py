@@ -25,15 +25,13 @@ from paddock.engine.world import World
 from paddock.errors import PaddockError, SpecError
 from paddock.settings import Settings
 
-EXIT_FAILED = 1
-
 
 def run(options: argparse.Namespace) -> int:
     """Tell what stands in the way of this host."""
     settings = settings_of(options)
     findings = examine(asyncio.run(_facts(settings)))
     views.show(document(findings), views.doctor_text(document(findings)), options.output)
-    return EXIT_FAILED if any(found.verdict == "failed" for found in findings) else 0
+    return PaddockError.exit_code if any(found.verdict == "failed" for found in findings) else 0
 
 
 async def _facts(settings: Settings) -> Facts:

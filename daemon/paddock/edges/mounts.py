@@ -35,11 +35,6 @@ def parse_mounts(text: str) -> Mapping[str, str]:
     return found
 
 
-def is_remote(path: str, mounts: Mapping[str, str]) -> bool:
-    """Whether an absolute path lies where a look at it may hang."""
-    return remote_mount(path, mounts) is not None
-
-
 def remote_mount(path: str, mounts: Mapping[str, str]) -> str | None:
     """The mount point that an absolute path lies below, where a look at it may hang."""
     at = path
