@@ -51,9 +51,13 @@ def _main(how: str, folder: str, *command: str) -> None:
         sys.exit(os.strerror(ctypes.get_errno()))
     if how == "silent":
         os.set_inheritable(fuse, True)  # else the kernel would answer that nobody is there
-    elif os.fork() == 0:
-        libc.prctl(_PARENT_DIES, signal.SIGKILL)  # else a killed daemon would wait for an answer
-        _serve(fuse, Path(folder))
+    else:
+        parent = os.getpid()
+        if os.fork() == 0:
+            libc.prctl(_PARENT_DIES, signal.SIGKILL)  # else a killed daemon would wait for an answer
+            if os.getppid() == parent:  # it may have ended before the line above
+                _serve(fuse, Path(folder))
+            os._exit(0)
     os.execvp(command[0], command)
 
 

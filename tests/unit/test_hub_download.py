@@ -159,6 +159,7 @@ async def test_a_cancelled_download_ends_at_once_and_leaves_nothing_half(
 async def test_a_download_whose_child_is_killed_is_told_and_tried_again(
     server: HubServer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    server.repos[REPO] = Repo({"model-q4_k_m.gguf": HubContent(big())})  # more than one step
     server.hold = threading.Event()
     started: list[asyncio.subprocess.Process] = []
     real_start = hub_download._start
