@@ -70,14 +70,7 @@ class Name:
     @classmethod
     def parse_api(cls, text: str) -> Name:
         """Reads a name as Ollama's answers hold it, whatever its tag. Raises InvalidName."""
-        if "@" in text:
-            _refuse(text, "a name cannot hold a digest; leave out '@' and what follows it")
-        host, namespace, model, tag = _split(text)
-        for kind, part in zip(_KINDS, (host, namespace, model, tag), strict=True):
-            problem = _problem(kind, part)
-            if problem:
-                _refuse(text, problem)
-        return cls(host, namespace, model, tag)
+        return _parsed(text)
 
     @classmethod
     def parse_request(cls, text: str) -> Name:
@@ -178,6 +171,18 @@ def is_scratch(name: Name) -> bool:
     host, namespace, model, tag = name.parts
     place = (host, namespace, tag) == (SCRATCH_HOST, SCRATCH_NAMESPACE, DEFAULT_TAG)
     return place and _SCRATCH_MODEL.fullmatch(model) is not None
+
+
+@functools.lru_cache(maxsize=1 << 14)  # a name is read wherever it is written or answered
+def _parsed(text: str) -> Name:
+    if "@" in text:
+        _refuse(text, "a name cannot hold a digest; leave out '@' and what follows it")
+    parts = _split(text)
+    for kind, part in zip(_KINDS, parts, strict=True):
+        problem = _problem(kind, part)
+        if problem:
+            _refuse(text, problem)
+    return Name(*parts)
 
 
 def _split(text: str) -> tuple[str, str, str, str]:

@@ -175,14 +175,8 @@ def _source(source: SourceSpec | None) -> Source | None:
 
 
 def _from_file(source: GgufSource) -> FromFile:
-    model = source.gguf.model_copy(
-        update={
-            "sha256": source.gguf.sha256 or source.sha256,
-            "trust": source.gguf.trust or source.trust,
-        }
-    )
     return FromFile(
-        model=_file(model),
+        model=_file(source.gguf, source.sha256, source.trust),
         projector=None if source.projector is None else _file(source.projector),
         adapters=tuple(map(_file, source.adapters)),
         draft=None if source.draft is None else _file(source.draft),
@@ -199,9 +193,11 @@ def _from_hub(source: HuggingfaceSource) -> FromHub:
     )
 
 
-def _file(file: FileSpec) -> File:
-    sha256 = None if file.sha256 is None else parse_digest(file.sha256)
-    return File(file.path, sha256, Trust(file.trust or "verify"))
+def _file(file: FileSpec, sha256: str | None = None, trust: str | None = None) -> File:
+    """What is said of a file; `sha256` and `trust` where it is said beside it."""
+    given = file.sha256 or sha256
+    digest = None if given is None else parse_digest(given)
+    return File(file.path, digest, Trust(file.trust or trust or "verify"))
 
 
 def _generation(

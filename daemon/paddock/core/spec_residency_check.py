@@ -16,7 +16,7 @@ from paddock.core.keep_alive import KeepAlive
 from paddock.core.names import Name
 from paddock.core.policy import overlapping
 from paddock.core.spec import Defaults, ModelSpec, Spec
-from paddock.core.spec_merge import MergedModel, with_defaults
+from paddock.core.spec_merge import MergedModel, merge
 from paddock.core.spec_problems import Loc, Problem
 from paddock.core.spec_residency import WindowSpec
 from paddock.core.spec_sources import (
@@ -99,20 +99,19 @@ class _User:
 
 
 def _shared(spec: Spec) -> Iterator[Problem]:
-    merged = with_defaults(spec)
     by_name = {Name.parse(text).folded: text for text in spec.models}
-    users: defaultdict[object, list[_User]] = defaultdict(list)
-    for name, model in merged.items():
+    users: defaultdict[object, list[str]] = defaultdict(list)
+    for name in spec.models:
         key = _gguf_of(name, spec, by_name)
         if key is not None:
-            users[key].append(_user(name, model))
-    for sharing in users.values():
-        first = sharing[0]
-        for other in sharing[1:]:
-            yield from _differences(first, other)
+            users[key].append(name)
+    for first, *others in users.values():
+        for other in others:
+            yield from _differences(_user(first, spec), _user(other, spec))
 
 
-def _user(name: str, model: MergedModel) -> _User:
+def _user(name: str, spec: Spec) -> _User:
+    model = merge(spec.models[name], spec.defaults)
     parameters = model.spec.parameters
     given = {} if parameters is None else dict(parameters.options())
     options = {key: given.get(key) for key in RUNNER_OPTIONS}
