@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat as modes
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paddock.core.digest import Digest, parse_digest
@@ -43,11 +43,17 @@ Progress = Callable[[int], None]
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a source has to keep to: its real path must lie below one of `roots` (none: anywhere);
-    `store` is the models folder, `reader` the user that Ollama runs as."""
+    `store` is the models folder, `reader` the user that Ollama runs as. `private` are the real
+    paths of what Ollama keeps for itself in `store`, where one pass found them for many looks."""
 
     roots: tuple[str, ...] = ()
     store: str | None = None
     reader: Reader | None = None
+    private: tuple[str, str] | None = None
+
+    def for_a_pass(self) -> Rules:
+        """The same, with what it costs to find out found out."""
+        return self if self.store is None else replace(self, private=_private(self.store))
 
 
 _NO_RULES = Rules()
@@ -93,7 +99,7 @@ def _refusal(path: str, real: str, mode: int, rules: Rules) -> Unknown | None:
     if not modes.S_ISREG(mode):
         kind = _KINDS.get(modes.S_IFMT(mode), "something else")
         return Unknown("NotAFile", f"{shown(path)} is {kind}, not a regular file; name a GGUF file")
-    if rules.store is not None and _is_unfit(Path(real), Path(rules.store)):
+    if rules.store is not None and _is_unfit(real, *(rules.private or _private(rules.store))):
         what = f"{shown(path)} lies in the models folder and is no blob of it; name another file"
         return Unknown("SourceInStore", what)
     if not os.access(real, os.R_OK):
@@ -117,14 +123,23 @@ def _outside(path: str, real: str, roots: tuple[str, ...]) -> Unknown:
     return Unknown("SourceOutsideRoots", f"{what}; {hint}")
 
 
-def _is_unfit(real: Path, store: Path) -> bool:
+def _private(store: str) -> tuple[str, str]:
+    """Where Ollama keeps what is its own, each with a slash at its end: manifests, and blobs."""
+    manifests, blobs = (
+        f"{os.path.realpath(f'{store}/{name}')}/" for name in ("manifests", "blobs")
+    )
+    return manifests, blobs
+
+
+def _is_unfit(real: str, manifests: str, blobs: str) -> bool:
     """What Ollama keeps for itself: manifests, and blobs that are not whole yet."""
-    if real.is_relative_to(os.path.realpath(store / "manifests")):
+    if real.startswith(manifests):
         return True
-    if not real.is_relative_to(os.path.realpath(store / "blobs")):
+    if not real.startswith(blobs):
         return False
+    name = real.rpartition("/")[2]
     try:
-        return parse_digest(real.name).replace(":", "-") != real.name
+        return parse_digest(name).replace(":", "-") != name
     except InvalidDigest:
         return True
 

@@ -25,7 +25,8 @@ class Glances:
 
 
 class Glance:
-    """One pass over the sources: what it finds out of a folder holds for all files in it."""
+    """One pass over the sources: what it finds out of a folder holds for all files in it. `plain`
+    are local folders that no link leads to, as far as they were looked at; `rules` those of it."""
 
     def __init__(self, glances: Glances, state: State, rules: Rules, mounted: Mapping[str, str]):
         # Which folders a source must lie in, and who else must reach it, is for a whole look.
@@ -34,9 +35,9 @@ class Glance:
         self._seen = glances.found
         self._state = state
         self._mounted = mounted
-        self._store = None if rules.store is None else _private(rules.store)
+        self.rules = rules.for_a_pass()
         self._folders: dict[str, bool] = {}
-        self._plain = set[str]()
+        self.plain = set[str]()
 
     def unchanged(self, path: str) -> SourceFile | None:
         """What was found at a path, where a whole look would find the same."""
@@ -61,18 +62,14 @@ class Glance:
         """Whether a path leads through no link, and none of it can hang or is Ollama's own."""
         folder = path.rpartition("/")[0]
         if folder not in self._folders:
-            found = way(folder, self._mounted, self._plain)
+            found = way(folder, self._mounted, self.plain)
             is_itself = found.remote is None and found.entries == (folder,)
             self._folders[folder] = is_itself and not self._is_of_store(folder)
         return self._folders[folder] and path not in self._mounted
 
     def _is_of_store(self, folder: str) -> bool:
-        return self._store is not None and f"{folder}/".startswith(self._store)
-
-
-def _private(store: str) -> tuple[str, ...]:
-    """Where Ollama keeps what is its own."""
-    return tuple(f"{os.path.realpath(f'{store}/{name}')}/" for name in ("manifests", "blobs"))
+        private = self.rules.private
+        return private is not None and f"{folder}/".startswith(private)
 
 
 def _state(path: str) -> FileStat | None:

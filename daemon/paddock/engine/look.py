@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -42,22 +43,19 @@ def look_at_sources(world: World, desired: Desired) -> Mapping[str, SourceFact]:
     found: dict[str, SourceFact] = {}
     mounted = mounts()
     glance = Glance(world.glances, world.state, world.rules, mounted)
+
+    def look(path: str, files: Sequence[File]) -> SourceFact:
+        at_it = partial(_look, world, path, files, glance.rules)
+        return within_limit(world, path, mounted, at_it, glance.plain)
+
     for path, files in sorted(desired.files.items()):
         known = glance.unchanged(path)
-        found[path] = fact = known or _look_within_limit(world, path, files, mounted)
+        found[path] = fact = known or look(path, files)
         if known is None:
             glance.remember(path, fact)
         for part in further_parts(path, fact):
-            same = [replace(f, path=part) for f in files]
-            found.setdefault(part, _look_within_limit(world, part, same, mounted))
+            found.setdefault(part, look(part, [replace(f, path=part) for f in files]))
     return found
-
-
-def _look_within_limit(
-    world: World, path: str, files: Sequence[File], mounted: Mapping[str, str]
-) -> SourceFact:
-    """A source as it is; unknown where its file system does not answer in time."""
-    return within_limit(world, path, mounted, lambda: _look(world, path, files))
 
 
 def within_limit(
@@ -65,9 +63,11 @@ def within_limit(
     path: str,
     mounted: Mapping[str, str],
     look: Callable[[], T],
+    plain: set[str] | None = None,
 ) -> T | Unknown:
-    """What a look at a path finds; unknown where its file system does not answer in time."""
-    remote = way(path, mounted).remote
+    """What a look at a path finds; unknown where its file system does not answer in time. `plain`
+    as `way` has it."""
+    remote = way(path, mounted, plain).remote
     if remote is None:
         return look()
     try:
@@ -103,9 +103,9 @@ def look_at_blobs(
     return world.store.blobs(can_read, readable)
 
 
-def _look(world: World, path: str, files: Sequence[File]) -> SourceFact:
+def _look(world: World, path: str, files: Sequence[File], rules: sources.Rules) -> SourceFact:
     """A source as it is, with what is known of it in this state."""
-    found = sources.look(path, world.rules)
+    found = sources.look(path, rules)
     if isinstance(found, SourceMissing | Unknown):
         return found
     real_path, stat = found

@@ -40,16 +40,16 @@ def files_at_depth(folder: str | Path, depth: int) -> Iterator[str]:
             yield from files_at_depth(entry.path, depth - 1)
 
 
-def read_file(path: Path, limit_bytes: int) -> bytes:
+def read_file(path: str | Path, limit_bytes: int) -> bytes:
     """The first bytes of a regular file; never waits for a FIFO or a device. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - what is open already
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        return file.read(limit_bytes)
+        return file.read(min(limit_bytes, found.st_size + 1))  # room is made for all of it
 
 
 def check_may_write(folder: Path) -> None:

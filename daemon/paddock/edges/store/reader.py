@@ -105,11 +105,11 @@ class StoreReader:
             hint = "Ollama serves no model while it is there; remove it"
             raise StoreError(f"{what}; {hint}", reason="StoreBroken") from error
         if cached is None or cached[0] != signature:
-            cached = self._manifest_cache[path] = (signature, name, _read_manifest(Path(path)))
+            cached = self._manifest_cache[path] = (signature, name, _read_manifest(path))
         return cached[1:]
 
     def _name(self, path: str) -> Name:
-        return Name.from_parts(*Path(path).relative_to(self.manifests_dir).parts)
+        return Name.from_parts(*path.split("/")[-4:])
 
     def _with_config(self, found: ManifestFile, fits: dict[Digest, bool]) -> ManifestFile:
         """Ollama passes over a model whose config it cannot decode, as if it had no manifest; many
@@ -213,7 +213,7 @@ def _signature(path: str | Path) -> _Signature:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _read_manifest(path: Path) -> ManifestFile:
+def _read_manifest(path: str) -> ManifestFile:
     try:
         data = read_file(path, MAX_MANIFEST_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError):
