@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import structlog
 
@@ -48,25 +48,28 @@ from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable, PaddockError
 
 T = TypeVar("T")
+_Manifests: TypeAlias = Known[Mapping[Name, ManifestFile]]
 log = structlog.get_logger()
 
 
 async def observe(world: World, wish: Desired, memory: Memory) -> tuple[Desired, Observed]:
     """One look at everything, and what is desired as the store spells its names. Raises
     OllamaUnreachable."""
-    version, disk = await asyncio.gather(
-        world.ollama.version(), asyncio.to_thread(_look_at_disk, world, wish)
+    version, manifests = await asyncio.gather(
+        world.ollama.version(), asyncio.to_thread(_read, world.store.manifests)
     )
     # After the manifests: a model that is made meanwhile is in the tags and not yet in them.
-    tags, running = await asyncio.gather(
-        _known(world.ollama.tags()), _known(world.ollama.running())
+    tags, running, disk = await asyncio.gather(
+        _known(world.ollama.tags()),
+        _known(world.ollama.running()),
+        asyncio.to_thread(_look_at_disk, world, wish, manifests),
     )
     observed = Observed(
         at=world.clock(),
         version=version,
         tags=tags,
         running=running,
-        manifests=disk.manifests,
+        manifests=manifests,
         blobs=disk.blobs,
         ledger=disk.ledger,
         sources=disk.sources,
@@ -99,7 +102,6 @@ async def _known(asked: Awaitable[T]) -> Known[T]:
 class _Disk:
     desired: Desired
     hub: Mapping[HubFile, HubFact]
-    manifests: Known[Mapping[Name, ManifestFile]]
     blobs: Known[Mapping[Digest, Blob]]
     ledger: Known[Ledger]
     sources: Mapping[str, SourceFact]
@@ -107,8 +109,7 @@ class _Disk:
     trees: TreesFound
 
 
-def _look_at_disk(world: World, wish: Desired) -> _Disk:
-    manifests = _read(world.store.manifests)
+def _look_at_disk(world: World, wish: Desired, manifests: _Manifests) -> _Disk:
     hub = {file: _find_in_caches(world, file) for file in sorted(hub_files(wish))}
     ledger = _read(lambda: _ledger(world, manifests))
     discovered = look_at_folders(world, locate(wish, hub), ledger)
@@ -120,7 +121,6 @@ def _look_at_disk(world: World, wish: Desired) -> _Disk:
     return _Disk(
         desired=desired,
         hub=hub,
-        manifests=manifests,
         blobs=blobs,
         ledger=ledger,
         sources=found,
@@ -152,7 +152,7 @@ def _read(look: Callable[[], T]) -> Known[T]:
         return Unknown(error.reason, error.message)
 
 
-def _ledger(world: World, manifests: Known[Mapping[Name, ManifestFile]]) -> Ledger:
+def _ledger(world: World, manifests: _Manifests) -> Ledger:
     """The ledger; a new one first learns from the manifests what a lost one held."""
     if not isinstance(manifests, Unknown):
         found = world.state.rebuild(manifests)
@@ -191,9 +191,7 @@ def _facts_at(world: World, path: str) -> Known[Facts] | SourceMissing:
     return source if isinstance(source, SourceMissing | Unknown) else facts_of(world, *source)
 
 
-def _bases(
-    desired: Desired, manifests: Known[Mapping[Name, ManifestFile]], ledger: Known[Ledger]
-) -> Iterator[Manifest]:
+def _bases(desired: Desired, manifests: _Manifests, ledger: Known[Ledger]) -> Iterator[Manifest]:
     if isinstance(manifests, Unknown) or isinstance(ledger, Unknown):
         return
     for model in desired.models.values():
