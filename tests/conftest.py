@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
 
 from provider import RealPaths, provide
@@ -23,6 +24,10 @@ _Provided = TypeVar("_Provided")
 
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# A busy machine is no failing example; pytest's own timeout stays.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

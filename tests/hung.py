@@ -54,7 +54,9 @@ def _main(how: str, folder: str, *command: str) -> None:
     else:
         parent = os.getpid()
         if os.fork() == 0:
-            libc.prctl(_PARENT_DIES, signal.SIGKILL)  # else a killed daemon would wait for an answer
+            libc.prctl(
+                _PARENT_DIES, signal.SIGKILL
+            )  # else a killed daemon would wait for an answer
             if os.getppid() == parent:  # it may have ended before the line above
                 _serve(fuse, Path(folder))
             os._exit(0)

@@ -73,6 +73,7 @@ from paddock.core.plan import (
     RemoveManifest,
     RemoveScratch,
     SetKeepAlive,
+    Subject,
     UnlinkBlob,
     UnloadModel,
     UnpublishLink,
@@ -313,17 +314,17 @@ class World:
         claims |= {a.reference for a in plan.actions if isinstance(a, PullModel)}
         owned = {name: Owned() for name in claims} | dict(self.ledger.owned)
         self.ledger = replace(self.ledger, owned=owned)
-        failed: set[Name] = set()
+        failed: set[Subject] = set()
         done: list[Outcome] = []
         for action in plan.actions[:first]:
-            if action.name in failed:
+            if action.subject in failed:
                 continue
             lost = self.lost()
             try:
                 self.do(action)
                 done.append(Outcome(action, "done", 0.0))
             except RefusedError:
-                failed.add(action.name)
+                failed.add(action.subject)
             assert self.lost() <= lost, (action, self.lost() - lost)
         self.memory = learned(self.memory, done, plan.made_of)
 
