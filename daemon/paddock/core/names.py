@@ -173,7 +173,7 @@ def is_scratch(name: Name) -> bool:
     return place and _SCRATCH_MODEL.fullmatch(model) is not None
 
 
-@functools.lru_cache(maxsize=1 << 14)  # a name is read wherever it is written or answered
+@functools.lru_cache(maxsize=1 << 16)  # a name is read wherever it is written or answered
 def _parsed(text: str) -> Name:
     if "@" in text:
         _refuse(text, "a name cannot hold a digest; leave out '@' and what follows it")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from paddock.core.digest import Digest
 from paddock.core.gguf import Facts
@@ -73,8 +73,7 @@ class LinkBlob:
 Blob: TypeAlias = RegularBlob | LinkBlob
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(NamedTuple):
     """What tells whether a file is still the one that was hashed."""
 
     device: int

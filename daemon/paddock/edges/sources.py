@@ -70,7 +70,7 @@ def look(path: str, rules: Rules = _NO_RULES) -> tuple[str, FileStat] | SourceMi
         what = f"{shown(path)} cannot be a path: {words(error)}; name a GGUF file"
         return Unknown("SourceUnreadable", what)
     refused = _refusal(path, real, found.st_mode, rules)
-    return refused or (real, _stat(found))
+    return refused or (real, state_of(found))
 
 
 def _unseen(path: str, error: OSError) -> SourceMissing | Unknown:
@@ -181,7 +181,7 @@ def hash_file(
     """
     with _Opened(real_path) as file:
         digest = _sha256(file.descriptor, progress, stopped)
-        if _stat(os.fstat(file.descriptor)) != file.stat:
+        if state_of(os.fstat(file.descriptor)) != file.stat:
             what = f"{shown(real_path)} changed while it was hashed"
             raise SourceError(f"{what}; it is hashed again later", reason="SourceChanging")
     return digest, file.stat
@@ -240,7 +240,7 @@ class _Opened:
             os.close(self.descriptor)
             what = f"{shown(self._path)} is not a regular file; name a GGUF file"
             raise SourceError(what, reason="NotAFile")
-        self.stat = _stat(found)
+        self.stat = state_of(found)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -254,5 +254,6 @@ class _Opened:
             raise SourceError(what) from error
 
 
-def _stat(found: os.stat_result) -> FileStat:
+def state_of(found: os.stat_result) -> FileStat:
+    """The state of a file, as the system tells it."""
     return FileStat(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

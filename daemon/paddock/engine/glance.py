@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from paddock.core.observed import FileStat, SourceFact, SourceFile
 from paddock.edges.mounts import way
-from paddock.edges.sources import Rules
+from paddock.edges.sources import Rules, state_of
 from paddock.edges.state import FileRecord, State
 
 
@@ -74,7 +74,6 @@ class Glance:
 
 def _state(path: str) -> FileStat | None:
     try:
-        found = os.lstat(path)
+        return state_of(os.lstat(path))
     except (OSError, ValueError):
         return None
-    return FileStat(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

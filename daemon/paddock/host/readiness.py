@@ -22,8 +22,8 @@ from paddock.core.conditions import ModelStatus, Status, condition
 from paddock.core.desired import Desired, DesiredModel, FromFile, FromHub, FromModel
 from paddock.core.digest import Digest
 from paddock.core.names import Name
-from paddock.core.observed import FileStat
 from paddock.edges.mounts import remote_mount
+from paddock.edges.sources import state_of
 from paddock.edges.state import State
 from paddock.engine.look import carried_over
 from paddock.engine.loop import Loop
@@ -62,7 +62,7 @@ class Link:
             return self._missing() if error.errno in _GONE else None
         if self.hashed is None:
             return None
-        record = self.hashed.file(_stat(found))
+        record = self.hashed.file(state_of(found))
         if record is None or record.digest != self.digest:
             return "SourceChanged", f"{self.model}: its file has changed; it is being hashed again"
         return None
@@ -91,7 +91,7 @@ class Link:
     def _sample(self, world: World) -> bool:
         try:
             real_path = os.path.realpath(self.path, strict=True)
-            stat = _stat(os.stat(real_path))  # noqa: PTH116
+            stat = state_of(os.stat(real_path))  # noqa: PTH116
         except OSError:
             return False
         record = carried_over(world, real_path, stat)
@@ -231,7 +231,3 @@ class Readiness:
         """What a model that is not planned now, such as a blocked one, was made of."""
         status = self._status_of(model, place)
         return () if status is None or status.digest is None else (status.digest,)
-
-
-def _stat(found: os.stat_result) -> FileStat:
-    return FileStat(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -7,7 +7,6 @@ what it does not know. A line that cannot be read is passed over; it belongs to 
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,7 +25,7 @@ def parse_tags(document: Any) -> Mapping[Name, Tag]:
     found = {}
     for line in _models(document):
         with contextlib.suppress(InvalidName, InvalidDigest, KeyError, TypeError):
-            name = _name(line["name"])
+            name = Name.parse_api(line["name"])
             if not is_scratch(name):
                 found[name] = Tag(_digest(line["digest"]), int(line.get("size") or 0))
     return found
@@ -48,12 +47,6 @@ def _running(document: Any, now: datetime) -> Iterator[Running]:
                 size_bytes=int(line.get("size") or 0),
                 num_ctx=int(line.get("context_length") or 0) or None,
             )
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _name(text: str) -> Name:
-    """Thousands of lines name what they named at the last look."""
-    return Name.parse_api(text)
 
 
 def _models(document: Any) -> list[Any]:

@@ -32,6 +32,7 @@ _BLOB_PREFIX = "sha256-"
 _SMALL_BLOB_BYTES = 64 << 20
 
 _Signature = tuple[int, int, int, int]
+_Named = tuple[Name, ManifestFile]
 
 # As `manifest_bytes` reads one that cannot be read.
 _UNREADABLE = ManifestFile(digest_of(b""), frozenset(), None)
@@ -45,7 +46,8 @@ class StoreReader:
         self.blobs_dir = root / "blobs"
         self.manifests_dir = root / "manifests"
         self.state_dir = root / STATE_DIR
-        self._manifest_cache: dict[str, tuple[_Signature, Name, ManifestFile]] = {}
+        self._manifest_cache: dict[str, tuple[_Signature, _Named]] = {}
+        self._last_named: list[_Named] = []
         self._last_manifests: dict[Name, ManifestFile] = {}
         self._config_cache: dict[Digest, tuple[_Signature, bool]] = {}
 
@@ -71,8 +73,9 @@ class StoreReader:
         """Every blob by digest; what is no blob is passed over, as Ollama does. `can_read` judges a
         link: a look at what it leads to may hang; those to what is known to be `readable` are."""
         found: dict[Digest, Blob] = {}
+        passing_over = contextlib.suppress(InvalidDigest, FileNotFoundError)
         for entry in scan(self.blobs_dir):
-            with contextlib.suppress(InvalidDigest, FileNotFoundError):
+            with passing_over:
                 digest = _digest_named(entry.name)
                 blob = _blob(entry, can_read or is_readable, readable)
                 if blob is not None:
@@ -80,21 +83,24 @@ class StoreReader:
         return found
 
     def manifests(self) -> dict[Name, ManifestFile]:
-        """Every manifest by name; one that Ollama could not list has `manifest` None."""
-        found: dict[Name, ManifestFile] = {}
+        """Every manifest by name; one that Ollama could not list has `manifest` None. The same
+        store gives the same object: who derives much of it need not do so again."""
+        named: list[_Named] = []
         fits: dict[Digest, bool] = {}
+        passing_over = contextlib.suppress(InvalidName, FileNotFoundError, IsADirectoryError)
         for path in files_at_depth(self.manifests_dir, 4):
-            with contextlib.suppress(InvalidName, FileNotFoundError, IsADirectoryError):
-                name, manifest = self._manifest(path)
-                found[name] = self._with_config(manifest, fits)
-        # The same store gives the same object: who derives much of it need not do so again.
-        if found != self._last_manifests:
-            self._last_manifests = found
+            with passing_over:
+                named.append(self._with_config(self._manifest(path), fits))
+        if named != self._last_named:
+            found = dict(named)
+            if found != self._last_manifests:
+                self._last_manifests = found
+            self._last_named = named
         return self._last_manifests
 
-    def _manifest(self, path: str) -> tuple[Name, ManifestFile]:
+    def _manifest(self, path: str) -> _Named:
         cached = self._manifest_cache.get(path)
-        name = self._name(path) if cached is None else cached[1]
+        name = _name(path) if cached is None else cached[1][0]
         try:
             signature = _signature(path)
         except OSError as error:
@@ -105,21 +111,19 @@ class StoreReader:
             hint = "Ollama serves no model while it is there; remove it"
             raise StoreError(f"{what}; {hint}", reason="StoreBroken") from error
         if cached is None or cached[0] != signature:
-            cached = self._manifest_cache[path] = (signature, name, _read_manifest(path))
-        return cached[1:]
+            cached = self._manifest_cache[path] = (signature, (name, _read_manifest(path)))
+        return cached[1]
 
-    def _name(self, path: str) -> Name:
-        return Name.from_parts(*path.split("/")[-4:])
-
-    def _with_config(self, found: ManifestFile, fits: dict[Digest, bool]) -> ManifestFile:
+    def _with_config(self, named: _Named, fits: dict[Digest, bool]) -> _Named:
         """Ollama passes over a model whose config it cannot decode, as if it had no manifest; many
         have the same one, which is looked at once."""
+        name, found = named
         config = None if found.manifest is None else found.manifest.config
         if config is None:
-            return found
+            return named
         if config.digest not in fits:
             fits[config.digest] = self._is_config(config.digest)
-        return found if fits[config.digest] else replace(found, manifest=None)
+        return named if fits[config.digest] else (name, replace(found, manifest=None))
 
     def _is_config(self, digest: Digest) -> bool:
         """Whether a blob that is there can be a config; one that is missing is told elsewhere."""
@@ -206,6 +210,10 @@ def is_readable(path: str) -> bool:
         return stat.S_ISREG(Path(path).stat().st_mode) and os.access(path, os.R_OK)
     except OSError:
         return False
+
+
+def _name(path: str) -> Name:
+    return Name.from_parts(*path.split("/")[-4:])
 
 
 def _signature(path: str | Path) -> _Signature:
