@@ -183,6 +183,12 @@ def shown(text: str) -> str:
     return json.dumps(text if len(text) <= _SHOWN_CHARS else f"{text[:half]}…{text[-half:]}")
 
 
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first few of some names as one line, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
 _WRITING = {
     errno.ENOSPC: ("NoSpace", "free some space"),
     errno.EDQUOT: ("NoSpace", "free some space, or raise the quota"),

@@ -19,7 +19,7 @@ from snapshots import Entry, store_snapshot
 TINY = "  tiny:\n    source: {gguf: ./tiny.gguf}\n"
 OTHER = "  other:\n    source: {gguf: ./tiny.gguf}\n    system: Other.\n"
 PRUNE = "version: 1\nprune: true\nmodels:\n"
-LOST = "the ledger was lost, and manifests alone say that these are paddock's: other tiny"
+LOST = "the ledger was lost, and manifests alone say that these are paddock's: other, tiny"
 
 
 def _state(user: User) -> Path:

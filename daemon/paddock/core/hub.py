@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from paddock.errors import listed
+
 DEFAULT_REVISION = "main"
 OWN_CACHE = "/.paddock/hf/"  # below the models folder
 _NAMES_SHOWN = 8
@@ -151,9 +153,7 @@ def _near(pattern: str, ggufs: Collection[str]) -> tuple[str, ...]:
 
 def not_one(wanted: HubFile, choice: NotOne, where: str) -> str:
     """One line that says why a glob means no file: `where` is `in the local cache`, or such."""
-    names = ", ".join(choice.near[:_NAMES_SHOWN])
-    more = len(choice.near) - _NAMES_SHOWN
-    shown = f"{names} and {more} more" if more > 0 else names
+    shown = listed(choice.near, _NAMES_SHOWN)
     if choice.several:
         what = f'"{wanted.pattern}" matches several files of {wanted.repo} {where}: {shown}'
         return f"{what}; narrow it to one, such as file: {choice.near[0]}"

@@ -14,6 +14,7 @@ from paddock.core.names import Name, is_scratch
 from paddock.core.observed import ManifestFile, Owned
 from paddock.core.plan import Blocked, Note
 from paddock.core.view import View
+from paddock.errors import listed
 
 DIFFERS = "differs from what the file declares"
 
@@ -80,8 +81,8 @@ def ledger_note(view: View) -> Note | None:
 
 
 def _rebuilt(names: Sequence[str]) -> str:
-    shown = " ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    what = f"the ledger was lost, and manifests alone say that these are paddock's: {shown}"
+    what = "the ledger was lost, and manifests alone say that these are paddock's"
+    what = f"{what}: {listed(names)}"
     return f"{what}; they are repaired, and not removed until paddock adopt NAME"
 
 

@@ -23,6 +23,7 @@ from paddock.core.plan import Blocked
 from paddock.core.policy import next_change
 from paddock.core.tree_status import published
 from paddock.core.view import View, view_of
+from paddock.errors import listed
 
 
 def summarize(cycle: Cycle) -> Status:
@@ -93,7 +94,7 @@ def _host_ready(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
     unready = _names(awake, "Ready", "False") or _names(awake, "Ready", "Unknown")
     if unready:
         truth: Truth = "False" if _names(awake, "Ready", "False") else "Unknown"
-        what = f"{len(unready)} of {len(awake)} models not ready: {_listed(unready)}"
+        what = f"{len(unready)} of {len(awake)} models not ready: {listed(unready)}"
         return truth, "ModelsNotReady", what + rest
     mass = _mass_removal(cycle)
     if mass is not None:
@@ -114,7 +115,7 @@ def _host_reconciling(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
     if cycle.trouble is not None and not cycle.stalled:
         return "True", cycle.trouble.reason, cycle.trouble.message
     busy = _names(models, "Reconciling", "True")
-    return ("True", "Progressing", _listed(busy)) if busy else ("False", "Idle", "nothing to do")
+    return ("True", "Progressing", listed(busy)) if busy else ("False", "Idle", "nothing to do")
 
 
 def _host_stalled(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
@@ -124,7 +125,7 @@ def _host_stalled(cycle: Cycle, models: tuple[ModelStatus, ...]) -> Fact:
         return "True", cycle.trouble.reason, cycle.trouble.message
     stalled = _names(models, "Stalled", "True")
     if stalled:
-        return "True", "ModelsStalled", _listed(stalled)
+        return "True", "ModelsStalled", listed(stalled)
     mass = _mass_removal(cycle)
     if mass is not None:
         return "True", mass.reason, mass.message
@@ -143,14 +144,9 @@ def _host_reachable(cycle: Cycle) -> Fact:
 
 def _host_watched(cycle: Cycle) -> Fact:
     whys = sorted(set(cycle.unwatched.values()))
-    listed = _listed(sorted(cycle.unwatched))
-    return "False", "Polled", f"changes are seen at a poll, not at once: {listed} ({whys[0]})"
+    where = listed(sorted(cycle.unwatched))
+    return "False", "Polled", f"changes are seen at a poll, not at once: {where} ({whys[0]})"
 
 
 def _names(models: tuple[ModelStatus, ...], kind: str, truth: Truth) -> list[str]:
     return [m.name for m in models if condition(m.conditions, kind).status == truth]
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

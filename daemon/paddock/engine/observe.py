@@ -45,7 +45,7 @@ from paddock.engine.look import facts_of, look_at_blobs, look_at_sources, within
 from paddock.engine.residency import with_ended
 from paddock.engine.trees import look_at_trees
 from paddock.engine.world import World
-from paddock.errors import OllamaUnreachable, PaddockError
+from paddock.errors import OllamaUnreachable, PaddockError, listed
 
 T = TypeVar("T")
 _Manifests: TypeAlias = Known[Mapping[Name, ManifestFile]]
@@ -157,7 +157,8 @@ def _ledger(world: World, manifests: _Manifests) -> Ledger:
     if not isinstance(manifests, Unknown):
         found = world.state.rebuild(manifests)
         if found and world.lock is not None:
-            log.warning("ledger rebuilt", models=[name.display for name in found])
+            told = listed([name.display for name in found])
+            log.warning("ledger rebuilt", models=len(found), names=told)
     return world.state.ledger()
 
 
