@@ -18,17 +18,12 @@ from typing import TypeVar
 from paddock.errors import StoreError, store_error, words
 
 T = TypeVar("T")
-_Folder = TypeVar("_Folder", str, str | Path)
+Folder = TypeVar("Folder", str, str | Path)
 
 
 def scan(folder: str | Path) -> list[os.DirEntry[str]]:
     """The entries of a folder; none where there is no such folder. Raises StoreError."""
-    return _listed(folder, _entries)
-
-
-def _names(folder: str) -> list[str]:
-    """The names in a folder, which is half the work of its entries."""
-    return _listed(folder, os.listdir)
+    return listed(folder, _entries)
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
@@ -36,7 +31,8 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
         return list(entries)
 
 
-def _listed(folder: _Folder, how: Callable[[_Folder], list[T]]) -> list[T]:
+def listed(folder: Folder, how: Callable[[Folder], list[T]]) -> list[T]:
+    """What is found in a folder; nothing where there is no such folder. Raises StoreError."""
     try:
         return how(folder)
     except FileNotFoundError:
@@ -46,14 +42,6 @@ def _listed(folder: _Folder, how: Callable[[_Folder], list[T]]) -> list[T]:
     except OSError as error:
         what = f"cannot read {folder}: {words(error)}"
         raise StoreError(what, reason="StoreUnreadable") from error
-
-
-def files_at_depth(folder: str | Path, depth: int) -> list[str]:
-    """The paths of the entries at a depth below a folder, as Ollama globs its manifests."""
-    folders = [os.fspath(folder)]
-    for _ in range(depth - 1):
-        folders = [entry.path for at in folders for entry in scan(at) if entry.is_dir()]
-    return [f"{at}/{name}" for at in folders for name in _names(at)]
 
 
 def read_file(path: str | Path, limit_bytes: int) -> bytes:

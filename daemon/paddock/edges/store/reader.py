@@ -24,7 +24,8 @@ from paddock.core.manifest import (
 )
 from paddock.core.names import Name
 from paddock.core.observed import Blob, LinkBlob, ManifestFile, RegularBlob
-from paddock.edges.store.files import files_at_depth, read_file, scan
+from paddock.edges.store.files import read_file, scan
+from paddock.edges.store.listing import Listing
 from paddock.errors import InvalidDigest, InvalidManifest, InvalidName, StoreError, shown, words
 
 STATE_DIR = ".paddock"
@@ -33,6 +34,7 @@ _SMALL_BLOB_BYTES = 64 << 20
 
 _Signature = tuple[int, int, int, int]
 _Named = tuple[Name, ManifestFile]
+_Cached = tuple[_Signature, _Named]
 
 # As `manifest_bytes` reads one that cannot be read.
 _UNREADABLE = ManifestFile(digest_of(b""), frozenset(), None)
@@ -46,7 +48,8 @@ class StoreReader:
         self.blobs_dir = root / "blobs"
         self.manifests_dir = root / "manifests"
         self.state_dir = root / STATE_DIR
-        self._manifest_cache: dict[str, tuple[_Signature, _Named]] = {}
+        self._listing = Listing(self.manifests_dir, depth=4)
+        self._manifest_cache: dict[str, _Cached] = {}
         self._last_named: list[_Named] = []
         self._last_manifests: dict[Name, ManifestFile] = {}
         self._config_cache: dict[Digest, tuple[_Signature, bool]] = {}
@@ -88,9 +91,10 @@ class StoreReader:
         named: list[_Named] = []
         fits: dict[Digest, bool] = {}
         passing_over = contextlib.suppress(InvalidName, FileNotFoundError, IsADirectoryError)
-        for path in files_at_depth(self.manifests_dir, 4):
+        before, self._manifest_cache = self._manifest_cache, {}
+        for path in self._listing.paths():
             with passing_over:
-                named.append(self._with_config(self._manifest(path), fits))
+                named.append(self._with_config(self._manifest(path, before.get(path)), fits))
         if named != self._last_named:
             found = dict(named)
             if found != self._last_manifests:
@@ -98,8 +102,7 @@ class StoreReader:
             self._last_named = named
         return self._last_manifests
 
-    def _manifest(self, path: str) -> _Named:
-        cached = self._manifest_cache.get(path)
+    def _manifest(self, path: str, cached: _Cached | None) -> _Named:
         name = _name(path) if cached is None else cached[1][0]
         try:
             signature = _signature(path)
@@ -111,7 +114,8 @@ class StoreReader:
             hint = "Ollama serves no model while it is there; remove it"
             raise StoreError(f"{what}; {hint}", reason="StoreBroken") from error
         if cached is None or cached[0] != signature:
-            cached = self._manifest_cache[path] = (signature, (name, _read_manifest(path)))
+            cached = signature, (name, _read_manifest(path))
+        self._manifest_cache[path] = cached
         return cached[1]
 
     def _with_config(self, named: _Named, fits: dict[Digest, bool]) -> _Named:
