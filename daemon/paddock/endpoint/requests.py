@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from json.encoder import encode_basestring_ascii as _text
+from json.scanner import make_scanner
+from typing import Any, NoReturn, cast
 
 from paddock.core.desired import Bounds, Residency
 from paddock.core.keep_alive import KeepAlive
 from paddock.core.policy import client_wire
 from paddock.endpoint.ports import Admission
 
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SPACE = " \t\r\n"
+_COLON = re.compile(rf"[{_SPACE}]*:[{_SPACE}]*")
+_PLAIN_KEY = re.compile(rf'"([a-z_]+)"{_COLON.pattern}')
+_OPENING = re.compile(rf"[{_SPACE}]*{{[{_SPACE}]*(}}?)[{_SPACE}]*")
+_NEXT = re.compile(rf"[{_SPACE}]*([,}}])[{_SPACE}]*")
 _MAX_KEYS = 256
 _MAX_VALUES = 1_000_000  # a value costs about 100 bytes while it is scanned
 
@@ -37,7 +43,7 @@ class Body:
 
     def encode(self) -> bytes:
         """Writes the body that is forwarded."""
-        members = (f"{_text(key)}:{value}" for key, value in self.fields.items())
+        members = [f"{_text(key)}:{value}" for key, value in self.fields.items()]
         return f"{{{','.join(members)}}}".encode()
 
     def with_keep_alive(self, admission: Admission) -> Body:
@@ -68,10 +74,11 @@ def parse_body(data: bytes, *, model_keys: tuple[str, ...] = ("model",)) -> Body
     fields = _object(_decode(data))
     for key in model_keys:
         model = _value(fields.get(key, "null"))
-        if not isinstance(model, str | None):
+        if isinstance(model, str):
+            if model:
+                return Body(fields, model)
+        elif model is not None:
             raise BadRequest(f"{key} must be a string")
-        if model:
-            return Body(fields, model)
     raise BadRequest("model is required")
 
 
@@ -98,9 +105,9 @@ def _fold_letter(letter: str) -> str:
 
 
 def _decode(data: bytes) -> str:
-    if not data.strip():
+    if not data or data.isspace():
         raise BadRequest("missing request body")
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > _MAX_VALUES:
+    if len(data) > _MAX_VALUES < data.count(b",") + data.count(b"[") + data.count(b"{"):
         raise BadRequest("the body has too many values")
     try:
         return data.decode()
@@ -109,64 +116,47 @@ def _decode(data: bytes) -> str:
 
 
 def _object(text: str) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for name, value in _members(text):
-        key = fold(name)
-        if key in fields:
-            raise BadRequest(f"the key {_text(key)} stands twice, letter case apart")
-        if len(fields) == _MAX_KEYS:
-            raise BadRequest(f"the body has more than {_MAX_KEYS} keys")
-        fields[key] = value
-    return fields
-
-
-def _members(text: str) -> Iterator[tuple[str, str]]:
-    """Yields each key and the text of its value. Go ignores what follows; here it is an error."""
-    at = _expect(text, _skip(text, 0), "{", "a JSON object")
-    if text[at : at + 1] == "}":
-        _end(text, at + 1)
-        return
-    while True:
-        if text[at : at + 1] != '"':
-            _refuse(at, "a key")
-        name, end = _scan(text, at)
-        start = _expect(text, _skip(text, end), ":", "':'")
-        _, end = _scan(text, start)
-        yield name, text[start:end]
-        at = _skip(text, end)
-        if text[at : at + 1] == "}":
-            _end(text, at + 1)
-            return
-        at = _expect(text, at, ",", "',' or '}'")
-
-
-def _scan(text: str, at: int) -> tuple[Any, int]:
     try:
-        return _DECODER.raw_decode(text, at)
+        return _fields(text)
+    except StopIteration as nothing:  # how the scanner says that no value begins there
+        raise BadRequest(
+            f"invalid JSON at character {nothing.value + 1}: Expecting value"
+        ) from None
     except json.JSONDecodeError as error:
         raise BadRequest(f"invalid JSON at character {error.pos + 1}: {error.msg}") from None
     except RecursionError:
         raise BadRequest("invalid JSON: nested too deeply") from None
 
 
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
+def _fields(text: str) -> dict[str, str]:
+    """Gives each key and the text of its value. Go ignores what follows; here it is an error."""
+    fields: dict[str, str] = {}
+    mark = _OPENING.match(text) or _refuse(text, 0, "a JSON object")
+    while mark[1] != "}":
+        plain = _PLAIN_KEY.match(text, mark.end())
+        key, start = (plain[1], plain.end()) if plain else _any_key(text, mark.end())
+        if key in fields:
+            raise BadRequest(f"the key {_text(key)} stands twice, letter case apart")
+        if len(fields) == _MAX_KEYS:
+            raise BadRequest(f"the body has more than {_MAX_KEYS} keys")
+        _, end = _SCAN(text, start)
+        fields[key] = text[start:end]
+        mark = _NEXT.match(text, end) or _refuse(text, end, "',' or '}'")
+    if mark.end() != len(text):
+        _refuse(text, mark.end(), "nothing after the object")
+    return fields
 
 
-def _expect(text: str, at: int, character: str, what: str) -> int:
-    if text[at : at + 1] != character:
-        _refuse(at, what)
-    return _skip(text, at + 1)
+def _any_key(text: str, at: int) -> tuple[str, int]:
+    if not text.startswith('"', at):
+        _refuse(text, at, "a key")
+    name, end = _SCAN(text, at)
+    colon = _COLON.match(text, end) or _refuse(text, end, "':'")
+    return fold(name), colon.end()
 
 
-def _end(text: str, at: int) -> None:
-    at = _skip(text, at)
-    if at != len(text):
-        _refuse(at, "nothing after the object")
-
-
-def _refuse(at: int, what: str) -> NoReturn:
+def _refuse(text: str, at: int, what: str) -> NoReturn:
+    at += len(text[at:]) - len(text[at:].lstrip(_SPACE))
     raise BadRequest(f"invalid JSON at character {at + 1}: expected {what}")
 
 
@@ -175,7 +165,8 @@ def _constant(name: str) -> NoReturn:
 
 
 def _value(text: str) -> object:
-    return _DECODER.decode(text)
+    """Gives what a text means that was scanned before."""
+    return _SCAN(text, 0)[0]
 
 
 def _time(text: str) -> KeepAlive:
@@ -185,9 +176,5 @@ def _time(text: str) -> KeepAlive:
         raise BadRequest(f"keep_alive {error}") from None
 
 
-def _text(key: str) -> str:
-    return json.dumps(key)
-
-
 # Numbers are only scanned here, never used: float() has no limit of digits, int() has.
-_DECODER = json.JSONDecoder(parse_int=float, parse_constant=_constant)
+_SCAN = make_scanner(cast("Any", json.JSONDecoder(parse_int=float, parse_constant=_constant)))
