@@ -12,11 +12,12 @@ from typing import cast
 
 from aiohttp.abc import AbstractStreamWriter
 
+from paddock.endpoint.conduit import Conduit
 from paddock.endpoint.dialects import Dialect, error_record
 from paddock.endpoint.exchange import Exchange
 from paddock.endpoint.framing import Framing
 from paddock.endpoint.ports import EndpointLimits
-from paddock.endpoint.pump import ClientSide, Pump, Wire
+from paddock.endpoint.pump import Pump, Wire
 from paddock.endpoint.upstream import Pool
 
 HEAD = b"HEAD"
@@ -71,13 +72,23 @@ async def pumped(
     )
     transport.set_write_buffer_limits(high=0)
     writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-    _, exchange = await loop.create_connection(lambda: Exchange(pool), sock=up)
-    exchange.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
+    used = pool or Pool()
+    _, conduit = await loop.create_connection(lambda: Conduit(used.buffer), sock=up)
+    if pool is not None:
+        conduit.enter(pool.lanes())
+    exchange = Exchange(used)
+    exchange.use(conduit)
+    ollama.send(b"HTTP/1.1 200 OK\r\n\r\n")
     await exchange.head(1)
     told = functools.partial(error_record, Dialect.OLLAMA, "application/x-ndjson")
-    wire = Wire(HEAD, raw=raw, keep_alive=True, is_whole=is_whole)
-    side = ClientSide(transport, cast("AbstractStreamWriter", writer), wire)
-    pump = Pump(side, exchange, framing=framing, told=told, limits=limits or EndpointLimits())
+    wire = Wire(HEAD, framing, raw=raw, keep_alive=True, told=told, is_whole=is_whole)
+    pump = Pump(
+        transport,
+        cast("AbstractStreamWriter", writer),
+        exchange,
+        wire_for=lambda _: wire,
+        limits=limits or EndpointLimits(),
+    )
     pump.start()
     try:
         yield Pumped(pump, exchange, client, ollama, transport)

@@ -74,8 +74,8 @@ def test_a_stream_goes_through_in_a_lane(run: Run) -> None:
             await stream.send(b"0\r\n\r\n")
             assert await stream.pump.run() is Ending.FINISHED
             stream.pump.stop()
-            assert not opened.by_descriptor
         pool.close()
+        assert not opened.by_descriptor
 
     run(test())
 

@@ -6,8 +6,6 @@ Owns the count of bytes that all requests together hold until Ollama has taken t
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
 from aiohttp import HttpVersion11, web
 from aiohttp.web import RequestPayloadError
@@ -22,55 +20,77 @@ class Bodies:
     """The bodies that are held at present."""
 
     def __init__(self, limits: EndpointLimits) -> None:
-        self._limits = limits
-        self._held_bytes = 0
+        self.limits = limits
+        self.held_bytes = 0
 
-    @contextlib.asynccontextmanager
-    async def read(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
-        """Holds the whole body of `request` meanwhile. Raises Problem (408, 413, 415, 400, 503)."""
-        body = bytearray()
-        self._check(request)
+    def read(self, request: web.BaseRequest) -> Reading:
+        """Gives what holds the whole body of `request` while it is entered. Entering raises Problem
+        (408, 413, 415, 400, 503)."""
+        return Reading(self, request)
+
+
+class Reading:
+    """The body of one request."""
+
+    __slots__ = ("_bodies", "_pieces", "_request", "_size_bytes")
+
+    def __init__(self, bodies: Bodies, request: web.BaseRequest) -> None:
+        self._bodies, self._request = bodies, request
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
+
+    async def __aenter__(self) -> bytes:
         try:
-            await self._fill(request, body)
-            yield bytes(body)
-        finally:
-            self._held_bytes -= len(body)
+            self._check()
+            await self._fill()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return b"".join(self._pieces)
 
-    def _check(self, request: web.BaseRequest) -> None:
-        if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+    async def __aexit__(self, *_: object) -> None:
+        self._bodies.held_bytes -= self._size_bytes
+
+    def _check(self) -> None:
+        request = self._request
+        headers = request.headers
+        if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             raise Problem(415, "the body is compressed; send it as it is")
-        coding = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
+        coding = headers.get("Transfer-Encoding", "chunked").strip().lower()
         if coding != "chunked":
             raise Problem(501, f"transfer coding {coding} is not known", headers=_CLOSE)
-        if (request.content_length or 0) > self._limits.max_body_bytes:
+        if (request.content_length or 0) > self._bodies.limits.max_body_bytes:
             raise self._too_large()
-        expects = request.headers.get("Expect", "").lower() == "100-continue"
+        expects = headers.get("Expect", "").lower() == "100-continue"
         if expects and request.version >= HttpVersion11 and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    async def _fill(self, request: web.BaseRequest, body: bytearray) -> None:
+    async def _fill(self) -> None:
+        content, body_s = self._request.content, self._bodies.limits.body_s
         try:
-            if request.content.is_eof():  # it came with its head, as most do
-                self._take(request.content.read_nowait(), body)
+            if content.is_eof():  # it came with its head, as most do
+                self._take(content.read_nowait())
                 return
-            async with asyncio.timeout(self._limits.body_s):
-                while data := await request.content.readany():
-                    self._take(data, body)
+            async with asyncio.timeout(body_s):
+                while data := await content.readany():
+                    self._take(data)
         except TimeoutError:
-            message = f"the body did not come within {self._limits.body_s:g} s"
+            message = f"the body did not come within {body_s:g} s"
             raise Problem(408, message, headers=_CLOSE) from None
         except RequestPayloadError:
             raise Problem(400, "the body cannot be read: it does not end as it should") from None
 
-    def _take(self, data: bytes, body: bytearray) -> None:
-        body += data
-        self._held_bytes += len(data)
-        if len(body) > self._limits.max_body_bytes:
+    def _take(self, data: bytes) -> None:
+        bodies = self._bodies
+        self._pieces.append(data)
+        self._size_bytes += len(data)
+        bodies.held_bytes += len(data)
+        if self._size_bytes > bodies.limits.max_body_bytes:
             raise self._too_large()
-        if self._held_bytes > self._limits.max_buffered_bytes:
+        if bodies.held_bytes > bodies.limits.max_buffered_bytes:
             headers = {"Retry-After": "1"} | _CLOSE
             raise Problem(503, "too many large requests at once; try again", headers=headers)
 
     def _too_large(self) -> Problem:
-        message = f"the body has more than {self._limits.max_body_bytes} bytes"
+        message = f"the body has more than {self._bodies.limits.max_body_bytes} bytes"
         return Problem(413, message, headers=_CLOSE)

@@ -6,9 +6,7 @@ answer. Judges nothing by itself: `Host.admit` does.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Iterator
+import time
 
 import structlog
 from aiohttp import web
@@ -69,25 +67,22 @@ class Forwarder:
     async def _stream(
         self, request: web.BaseRequest, route: Route, announcer: Announcer
     ) -> web.StreamResponse:
-        began_s = asyncio.get_running_loop().time()
+        began_s = time.monotonic()
         peer = peer_of(request)
-        with self._failures_counted(), self.streams.slot(None if peer is None else peer.uid):
+        with self.streams.slot(None if peer is None else peer.uid):
             model, exchange = await self._ask(request, route, peer, announcer)
-            with self._used(route, model), self.streams.behind(exchange):
-                head = await exchange.head(self._limits.first_answer_s)
-                self.streams.counts.first_byte.observe(asyncio.get_running_loop().time() - began_s)
-                if announcer.begun and not is_event_stream(head):
-                    return announcer.end_with(announcer.refused(await self._rest(exchange, head)))
-                return await self._relay(request, route, exchange, head, begun=announcer.begun)
-
-    @contextlib.contextmanager
-    def _used(self, route: Route, model: str) -> Iterator[None]:
-        """Only Ollama's own dialect has a keep_alive; what the others use is looked at after."""
-        try:
-            yield
-        finally:
-            if route.path not in KEEP_ALIVE:
-                self._host.used(model)
+            try:
+                with self.streams.behind(exchange):
+                    if announcer.begun:
+                        head = await exchange.head(self._limits.first_answer_s)
+                        if not is_event_stream(head):
+                            rest = await self._rest(exchange, head)
+                            return announcer.end_with(announcer.refused(rest))
+                    return await self._relay(request, route, exchange, began_s, announcer.begun)
+            finally:
+                # Only Ollama's own dialect has a keep_alive; what the others use is looked at.
+                if route.path not in KEEP_ALIVE:
+                    self._host.used(model)
 
     async def read(self, request: web.BaseRequest, route: Route) -> web.Response:
         """Serves one of the reads: HEAD like GET, what does not exist for the peer left out."""
@@ -99,29 +94,24 @@ class Forwarder:
         if model is not None:
             await self._check_exists(model, route, peer)
         sent = self._request(request, route, method=method, body=body)
-        with self._failures_counted():
-            head, answer = await self._whole_answer(sent)
+        head, answer = await self._whole_answer(sent)
         if route.path in LISTS and head.status == 200:
             answer = without_hidden(answer, await self._host.policy(), peer)
         return _whole(head, answer)
 
     async def _whole_answer(self, sent: bytes) -> tuple[Head, bytes]:
-        exchange = await open_exchange(self._upstream, sent, connect_s=self._limits.connect_s)
-        with self.streams.behind(exchange):
-            head = await exchange.head(self._limits.read_s)
-            return head, await self._rest(exchange, head)
+        try:
+            exchange = await open_exchange(self._upstream, sent, connect_s=self._limits.connect_s)
+            with self.streams.behind(exchange):
+                head = await exchange.head(self._limits.read_s)
+                return head, await self._rest(exchange, head)
+        except ExchangeFailed:
+            self.streams.counts.failures += 1
+            raise
 
     async def _rest(self, exchange: Exchange, head: Head) -> bytes:
         size, time_s = self._limits.max_answer_bytes, self._limits.read_s
         return await collect(exchange, head, max_bytes=size, timeout_s=time_s)
-
-    @contextlib.contextmanager
-    def _failures_counted(self) -> Iterator[None]:
-        try:
-            yield
-        except ExchangeFailed:
-            self.streams.counts.failures += 1
-            raise
 
     async def _ask(
         self, request: web.BaseRequest, route: Route, peer: Peer | None, announcer: Announcer
@@ -141,14 +131,25 @@ class Forwarder:
             return body.model, await open_exchange(self._upstream, sent, connect_s=connect_s)
 
     async def _relay(
-        self, request: web.BaseRequest, route: Route, exchange: Exchange, head: Head, *, begun: bool
+        self,
+        request: web.BaseRequest,
+        route: Route,
+        exchange: Exchange,
+        began_s: float,
+        begun: bool,
     ) -> Relayed:
+        counts = self.streams.counts
         relayed, ending = await relay(
-            request, exchange, head=head, path=route.path, limits=self._limits, begun=begun
+            request,
+            exchange,
+            path=route.path,
+            limits=self._limits,
+            headed=lambda: counts.first_byte.observe(time.monotonic() - began_s),
+            begun=begun,
         )
         self._count(ending)
-        self.streams.counts.chunks += relayed.chunks
-        log.debug("stream ended", path=route.path, status=head.status, ending=ending.value)
+        counts.chunks += relayed.chunks
+        log.debug("stream ended", path=route.path, status=relayed.status, ending=ending.value)
         return relayed
 
     def _count(self, ending: Ending) -> None:

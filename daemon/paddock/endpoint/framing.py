@@ -7,7 +7,7 @@ length; the third is for what stands between). Pure: bytes in, offsets out. Neve
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -21,20 +21,24 @@ class BadAnswer(Exception):
     """Bytes that are not an HTTP/1.1 answer."""
 
 
-@dataclass(frozen=True, slots=True)
 class Head:
     """The status line and headers of an answer, names lower-case only in `get`."""
 
-    status: int
-    reason: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    __slots__ = ("_first", "headers", "reason", "status")
+
+    def __init__(self, status: int, reason: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self._first = {name.lower(): value for name, value in reversed(headers)}
 
     def get(self, name: bytes) -> bytes:
         """Gives the first header of that lower-case name, or nothing."""
-        for key, value in self.headers:
-            if key.lower() == name:
-                return value
-        return b""
+        return self._first.get(name, b"")
+
+    def __contains__(self, name: bytes) -> bool:
+        """Whether there is a header of that lower-case name."""
+        return name in self._first
 
     @property
     def content_type(self) -> str:
@@ -49,14 +53,13 @@ def parse_head(data: bytes) -> Head:
     code, _, reason = rest.partition(b" ")
     if not version.startswith(b"HTTP/1.") or len(code) != 3 or not code.isdigit():
         raise BadAnswer("the answer is not HTTP/1.1")
-    return Head(int(code), reason, tuple(map(_header, lines)))
-
-
-def _header(line: bytes) -> tuple[bytes, bytes]:
-    name, colon, value = line.partition(b":")
-    if not colon or not name or name != name.strip():
-        raise BadAnswer("a header of the answer has no name")
-    return name, value.strip()
+    headers = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name != name.strip():
+            raise BadAnswer("a header of the answer has no name")
+        headers.append((name, value.strip()))
+    return Head(int(code), reason, headers)
 
 
 class Framing(Protocol):

@@ -52,17 +52,23 @@ class Lanes:
 
 
 class LaneReader:
-    """Reads one socket in a lane, which is closed at first; `ended` is called at its end, once."""
+    """Reads a descriptor of its own in a lane, which is closed at first: `receive` takes what has
+    come, and `ended` is called at its end, once."""
 
     __slots__ = ("_descriptor", "_ended", "_is_open", "_lanes", "_receive", "_size_bytes")
 
     def __init__(
-        self, lanes: Lanes, descriptor: int, receive: Receive, ended: Callable[[], None]
+        self, lanes: Lanes, descriptor: int, receive: Receive, ended: Callable[[], object]
     ) -> None:
         self._lanes, self._descriptor = lanes, descriptor
         self._receive, self._ended = receive, ended
         self._size_bytes = _READ_BYTES
         self._is_open = False
+
+    def hand(self, receive: Receive) -> None:
+        """Gives what comes from now on to another one."""
+        self._receive = receive
+        self._size_bytes = _READ_BYTES
 
     def resume(self) -> None:
         """Reads from now on."""
@@ -71,10 +77,15 @@ class LaneReader:
             self._lanes.open(self._descriptor, self._read)
 
     def pause(self) -> None:
-        """Reads no more. To be called before the socket is closed."""
+        """Reads no more."""
         if self._is_open:
             self._is_open = False
             self._lanes.close(self._descriptor)
+
+    def close(self) -> None:
+        """Reads no more, ever."""
+        self.pause()
+        os.close(self._descriptor)
 
     def _read(self) -> bool:
         try:

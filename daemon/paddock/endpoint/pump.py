@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from aiohttp.abc import AbstractStreamWriter
 
-from paddock.endpoint.exchange import Exchange
-from paddock.endpoint.framing import BadAnswer, Framing
+from paddock.endpoint.exchange import Exchange, ExchangeFailed
+from paddock.endpoint.framing import BadAnswer, Framing, Head
 from paddock.endpoint.ports import EndpointLimits
 
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -32,81 +32,102 @@ class Ending(enum.Enum):
     CUT = "cut"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wire:
-    """How the answer is written for one client: its own head, and whether chunks go as they are.
-    `is_whole` says of the last bytes of a stream whether they end it as its dialect does."""
+    """How one answer is written for one client: its own head, and whether chunks go as they are.
+
+    `told` writes an error as a record of the stream; `is_whole` says of its last bytes whether they
+    end it as its dialect does.
+    """
 
     head: bytes
+    framing: Framing
     raw: bool
     keep_alive: bool
+    told: Callable[[str], bytes | None]
     is_whole: Callable[[bytes], bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSide:
-    """The connection to the client, how to wait for it, and what it is sent first."""
-
-    transport: asyncio.Transport
-    writer: AbstractStreamWriter
-    wire: Wire
-
-
 class Pump:
-    """One stream from `exchange` to `client`; `told` writes an error as a record of it."""
+    """One stream from `exchange` to `client`; once there is a head, `wire_for` says how."""
 
     def __init__(
         self,
-        client: ClientSide,
+        client: asyncio.Transport,
+        writer: AbstractStreamWriter,
         exchange: Exchange,
         *,
-        framing: Framing,
-        told: Callable[[str], bytes | None],
+        wire_for: Callable[[Head], Wire],
         limits: EndpointLimits,
     ) -> None:
-        self._client = client.transport
-        self._writer = client.writer
-        self._wire, self._raw = client.wire, client.wire.raw
+        self._client = client
+        self._writer = writer
         self._exchange = exchange
-        self._framing = framing
-        self._told = told
+        self._wire_for = wire_for
         self._limits = limits
-        self._descriptor = self._client.get_extra_info("socket").fileno()
+        self._descriptor = client.get_extra_info("socket").fileno()
         self._moved_s = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._held = self._surplus = False
         self._last = b""  # what was last passed on
+        self._wire: Wire | None = None
+        self._failure: ExchangeFailed | None = None
         self._ending: Ending | None = None
 
     @property
     def keep_alive(self) -> bool:
         """Whether the client can tell where the answer ended."""
-        return self._wire.keep_alive and self._ending is not Ending.CUT
+        wire = self._wire
+        return wire is not None and wire.keep_alive and self._ending is not Ending.CUT
+
+    @property
+    def chunks(self) -> int:
+        """How many came."""
+        return self._framing.chunks
 
     def start(self) -> None:
-        """Writes the head and what there is, and takes what follows."""
-        early = self._follow(self._exchange.take())
-        self._settle(all_gone=self._write(self._wire.head + early))
-        self._exchange.attach(self._receive, self._lost)
+        """Takes the answer as it comes; no task is woken before its end."""
         self._watch()
+        self._exchange.when_headed(self._begin, self._lost)
 
     async def run(self) -> Ending:
-        """Waits for the end; per chunk it is not woken."""
+        """Waits for the end. Raises ExchangeFailed where nothing was written."""
         while self._ending is None:
             await self._wake.wait()
             self._wake.clear()
             if self._held and self._ending is None:
                 await self._drain()
+        if self._failure is not None:
+            raise self._failure
         return self._ending
 
     def stop(self) -> None:
         """Lets go of the exchange, whatever the end was."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._framing.done and not self._surplus:
+        if self._wire is not None and self._framing.done and not self._surplus:
             self._exchange.release()
         self._exchange.close()
+
+    def _begin(self) -> bool:
+        """Writes the head and what there is, and takes what follows."""
+        head = self._exchange.answer
+        assert head is not None
+        try:
+            self._wire = wire = self._wire_for(head)
+        except ExchangeFailed as failure:
+            self._exchange.fail(failure.message, failure.status)
+            return False
+        self._framing, self._raw = wire.framing, wire.raw
+        early = self._follow(self._exchange.take())
+        all_gone = self._write(wire.head + early)
+        self._exchange.attach(self._receive, self._lost)
+        self._moved_s = time.monotonic()
+        if all_gone and not self._framing.done:
+            return self._ending is None
+        self._settle(all_gone=all_gone)
+        return False
 
     # --- per chunk: no task is woken, nothing is copied
 
@@ -147,10 +168,11 @@ class Pump:
     def _with_end(self, data: bytes) -> bytes:
         """Adds an error where Ollama ended in good order what was not whole: it does so under /v1
         when its runner dies (`ollama:middleware/openai.go`)."""
+        assert self._wire is not None
         is_whole = self._wire.is_whole
         if is_whole is None or is_whole(self._last + data):
             return data
-        record = self._told("ollama ended its answer before it was whole; its log may say why")
+        record = self._wire.told("ollama ended its answer before it was whole; its log may say why")
         raw = self._raw
         if record is None or (raw and not data.endswith(_LAST_CHUNK)):
             return data
@@ -204,21 +226,29 @@ class Pump:
         self._exchange.resume()
 
     def _watch(self) -> None:
-        idle_s = 0.0 if self._held else time.monotonic() - self._moved_s
-        left_s = self._limits.upstream_idle_s - idle_s
-        if left_s <= 0:
-            limit_s = self._limits.upstream_idle_s
-            self._exchange.fail(f"ollama sent nothing for {limit_s:g} s")
-        else:
+        """Gives Ollama up that is silent for too long. One timer, moved on when it goes off."""
+        limits, now_s = self._limits, time.monotonic()
+        silent_s = 0.0 if self._held else now_s - self._moved_s
+        limit_s = limits.first_answer_s if self._wire is None else limits.upstream_idle_s
+        if silent_s < limit_s:
+            left_s = min(limit_s - silent_s, limits.upstream_idle_s)
             self._timer = asyncio.get_running_loop().call_later(left_s, self._watch)
+        elif self._wire is None:
+            self._exchange.fail_late(limit_s)
+        else:
+            self._exchange.fail(f"ollama sent nothing for {limit_s:g} s")
 
     def _lost(self, message: str) -> None:
         if self._ending is not None:
             return
+        if self._wire is None:
+            self._failure = self._exchange.failure
+            self._end(Ending.CUT)
+            return
         if self._framing.ends_with_connection:
             self._end(Ending.FINISHED)
             return
-        record = self._told(message)
+        record = self._wire.told(message)
         if record is None or not self._framing.clean:
             self._end(Ending.CUT)
             return

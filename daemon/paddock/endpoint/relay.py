@@ -7,17 +7,17 @@ the next one once the stream has ended. Moves no bytes itself (`pump`), decides 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from paddock.endpoint.dialects import dialect_of, end_check, error_record
-from paddock.endpoint.exchange import Exchange, framing_for
+from paddock.endpoint.exchange import Exchange, ExchangeFailed, framing_for
 from paddock.endpoint.framing import Chunked, Framing, Head, Length
 from paddock.endpoint.ports import EndpointLimits
-from paddock.endpoint.pump import ClientSide, Ending, Pump, Wire
+from paddock.endpoint.pump import Ending, Pump, Wire
 
 # RFC 9110, 7.6.1; the length is written anew with the framing.
 HOP_BY_HOP = frozenset(
@@ -51,66 +51,80 @@ async def relay(
     request: web.BaseRequest,
     exchange: Exchange,
     *,
-    head: Head,
     path: str,
     limits: EndpointLimits,
+    headed: Callable[[], None],
     begun: bool = False,
 ) -> tuple[Relayed, Ending]:
     """Writes the answer of `exchange` to the client of `request` for the route `path`, to its end.
 
-    `begun` says that a head was written already, of a stream in chunks that this one goes on with.
+    `headed` is called when it begins. `begun` says that a head was written already, of a stream in
+    chunks that this one goes on with.
 
     Raises ExchangeFailed while nothing was written, and ConnectionError when the client is gone.
     """
-    framing = framing_for(head)
     client = request.transport
     if client is None:
         raise ConnectionResetError("the client is gone")
     client.set_write_buffer_limits(high=0)  # `drain` waits until nothing is left
     await request.writer.drain()  # of an earlier answer that is not yet taken
-    wire = _wire(request, head, framing)
-    wire = replace(wire, head=b"" if begun else wire.head, is_whole=end_check(path, head))
-    pump = Pump(
-        ClientSide(client, request.writer, wire),
-        exchange,
-        framing=framing,
-        told=partial(error_record, dialect_of(path), head.content_type),
-        limits=limits,
-    )
+
+    def wire_for(head: Head) -> Wire:
+        wire = _wire(request, head, path, begun=begun)
+        headed()
+        return wire
+
+    pump = Pump(client, request.writer, exchange, wire_for=wire_for, limits=limits)
     try:
         pump.start()
         ending = await pump.run()
+    except ExchangeFailed:
+        raise
     except Exception:
         client.abort()  # half an answer has no room for another one
         raise
     finally:
         pump.stop()
-    return Relayed(head.status, keep_alive=pump.keep_alive, chunks=framing.chunks), ending
+    assert exchange.answer is not None
+    return Relayed(exchange.answer.status, keep_alive=pump.keep_alive, chunks=pump.chunks), ending
 
 
-def _wire(request: web.BaseRequest, head: Head, framing: Framing) -> Wire:
+def _wire(request: web.BaseRequest, head: Head, path: str, *, begun: bool) -> Wire:
+    framing = framing_for(head)
     modern = request.version >= HttpVersion11
-    match framing:
-        case Length():
-            length = head.get(b"content-length")
-            extra = [b"Content-Length: " + length] if length else []
-            raw, framed = True, True
-        case Chunked() if modern:
-            extra = [b"Transfer-Encoding: chunked"]
-            raw, framed = True, True
-        case _:
-            extra, raw, framed = [], False, False
-    keep_alive = modern and framed and request.keep_alive
-    if not keep_alive:
-        extra.append(b"Connection: close")
+    raw = isinstance(framing, Length) or (modern and isinstance(framing, Chunked))
+    keep_alive = modern and raw and request.keep_alive
+    return Wire(
+        b"" if begun else _head(head, framing, raw=raw, keep_alive=keep_alive),
+        framing,
+        raw=raw,
+        keep_alive=keep_alive,
+        told=partial(_record, path, head),
+        is_whole=end_check(path, head),
+    )
+
+
+def _head(head: Head, framing: Framing, *, raw: bool, keep_alive: bool) -> bytes:
     lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
     lines += [b"%b: %b" % header for header in passed_on(head)]
-    return Wire(b"\r\n".join([*lines, *extra, b"", b""]), raw, keep_alive)
+    length = head.get(b"content-length")
+    if raw and isinstance(framing, Chunked):
+        lines.append(b"Transfer-Encoding: chunked")
+    elif isinstance(framing, Length) and length:
+        lines.append(b"Content-Length: " + length)
+    if not keep_alive:
+        lines.append(b"Connection: close")
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def _record(path: str, head: Head, message: str) -> bytes | None:
+    return error_record(dialect_of(path), head.content_type, message)
 
 
 def passed_on(head: Head) -> list[tuple[bytes, bytes]]:
     """Gives the headers of an answer that are meant for the client."""
-    nominating = [value for name, value in head.headers if name.lower() == b"connection"]
-    named = {name.strip().lower() for value in nominating for name in value.split(b",")}
-    dropped = HOP_BY_HOP | named
+    dropped = HOP_BY_HOP
+    if b"connection" in head:
+        nominating = [value for name, value in head.headers if name.lower() == b"connection"]
+        dropped |= {name.strip().lower() for value in nominating for name in value.split(b",")}
     return [(name, value) for name, value in head.headers if name.lower() not in dropped]

@@ -8,72 +8,94 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from types import TracebackType
 
 from paddock.endpoint.answers import Problem
-from paddock.endpoint.exchange import Exchange
+from paddock.endpoint.exchange import Exchange, ExchangeFailed
 from paddock.endpoint.ports import EndpointLimits, StreamCounts
 
 
 class Streams:
-    """The streams that are open, the exchanges behind them, and the counts since the start."""
+    """The streams that are open, and the counts since the start."""
 
     def __init__(self, limits: EndpointLimits) -> None:
         self.counts = StreamCounts()
+        self.exchanges: set[Exchange] = set()
+        self.by_user: Counter[int | None] = Counter()
+        self.none_open = asyncio.Event()
+        self.none_open.set()
         self._limits = limits
-        self._by_user: Counter[int | None] = Counter()
-        self._exchanges: set[Exchange] = set()
-        self._none_open = asyncio.Event()
-        self._none_open.set()
 
-    @contextlib.contextmanager
-    def slot(self, uid: int | None) -> Iterator[None]:
-        """Holds one stream of that user meanwhile. Raises Problem (429)."""
-        self._check(uid)
-        self.counts.open += 1
-        self.counts.started += 1
-        self._by_user[uid] += 1
-        self._none_open.clear()
-        try:
-            yield
-        except (asyncio.CancelledError, ConnectionError):
-            self.counts.cancelled += 1
-            raise
-        except Exception:
-            self.counts.refused += 1
-            raise
-        finally:
-            self.counts.open -= 1
-            self._by_user[uid] -= 1
-            if self.counts.open == 0:
-                self._none_open.set()
+    def slot(self, uid: int | None) -> Slot:
+        """Gives what holds one stream of that user while it is entered. Raises Problem (429)."""
+        limits, mine = self._limits, self.by_user[uid]
+        if self.counts.open < limits.max_streams and mine < limits.max_streams_per_user:
+            return Slot(self, uid)
+        self.counts.refused += 1
+        many = f"{self.counts.open} in all, {mine} of this user"
+        message = f"too many requests at once ({many}); try again when one has ended"
+        raise Problem(429, message, code="rate_limit_exceeded", headers={"Retry-After": "1"})
 
-    @contextlib.contextmanager
-    def behind(self, exchange: Exchange) -> Iterator[None]:
-        """Knows the exchange meanwhile, and closes it at the end, whatever the end is."""
-        self._exchanges.add(exchange)
-        try:
-            yield
-        finally:
-            self._exchanges.discard(exchange)
-            exchange.close()
+    def behind(self, exchange: Exchange) -> Behind:
+        """Gives what knows an exchange while it is entered, and closes it at the end."""
+        return Behind(self, exchange)
 
     async def drained(self, timeout_s: float) -> None:
         """Waits until no stream is open, or for that long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._none_open.wait()
+                await self.none_open.wait()
 
     def fail_all(self, message: str) -> None:
         """Ends every exchange for the reason given."""
-        for exchange in tuple(self._exchanges):
+        for exchange in tuple(self.exchanges):
             exchange.fail(message)
 
-    def _check(self, uid: int | None) -> None:
-        limits, mine = self._limits, self._by_user[uid]
-        if self.counts.open < limits.max_streams and mine < limits.max_streams_per_user:
-            return
-        self.counts.refused += 1
-        many = f"{self.counts.open} in all, {mine} of this user"
-        message = f"too many requests at once ({many}); try again when one has ended"
-        raise Problem(429, message, code="rate_limit_exceeded", headers={"Retry-After": "1"})
+
+class Slot:
+    """The place of one stream among all of them."""
+
+    __slots__ = ("_streams", "_uid")
+
+    def __init__(self, streams: Streams, uid: int | None) -> None:
+        self._streams, self._uid = streams, uid
+
+    def __enter__(self) -> None:
+        streams = self._streams
+        streams.counts.open += 1
+        streams.counts.started += 1
+        streams.by_user[self._uid] += 1
+        streams.none_open.clear()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        streams, counts = self._streams, self._streams.counts
+        counts.open -= 1
+        streams.by_user[self._uid] -= 1
+        if counts.open == 0:
+            streams.none_open.set()
+        if isinstance(error, asyncio.CancelledError | ConnectionError):
+            counts.cancelled += 1
+        elif isinstance(error, Exception):
+            counts.refused += 1
+            counts.failures += isinstance(error, ExchangeFailed)
+
+
+class Behind:
+    """An exchange that is under way."""
+
+    __slots__ = ("_exchange", "_streams")
+
+    def __init__(self, streams: Streams, exchange: Exchange) -> None:
+        self._streams, self._exchange = streams, exchange
+
+    def __enter__(self) -> None:
+        self._streams.exchanges.add(self._exchange)
+
+    def __exit__(self, *_: object) -> None:
+        self._streams.exchanges.discard(self._exchange)
+        self._exchange.close()

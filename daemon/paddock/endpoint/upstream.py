@@ -12,8 +12,10 @@ import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import urlsplit
 
+from paddock.endpoint.conduit import Conduit
 from paddock.endpoint.lanes import Lanes, lanes_of
 from paddock.errors import SettingsError
 
@@ -25,17 +27,13 @@ MAX_WAIT_S = 55.0  # shorter than what stands between usually allows, so that fe
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-def new_buffer() -> memoryview:
-    """Makes what connections of one loop read into."""
-    return memoryview(bytearray(_BUFFER_BYTES))
-
-
 class Pool:
     """The connections that wait; the one that waits the shortest is taken first."""
 
     def __init__(self) -> None:
-        self.buffer = new_buffer()  # one for all: what was read is taken out before the next read
-        self._waiting: list[_Waiting] = []  # the one that waits the longest first
+        # One for all: what was read is taken out before the next read.
+        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._since_s: dict[Conduit, float] = {}  # the one that waits the longest first
         self._sweeper: asyncio.TimerHandle | None = None  # one for all of them
         self._closed = False
         self._lanes: Lanes | None = None
@@ -46,65 +44,54 @@ class Pool:
             self._lanes = lanes_of(asyncio.get_running_loop())
         return self._lanes
 
-    def take(self) -> asyncio.Transport | None:
+    def take(self) -> Conduit | None:
         """Takes an open connection out, if there is one."""
-        while self._waiting:
-            transport = self._waiting.pop().transport
-            if not transport.is_closing():
-                return transport
+        while self._since_s:
+            conduit, _ = self._since_s.popitem()
+            if conduit.is_idle:
+                return conduit
+            conduit.close()
         return None
 
-    def put(self, transport: asyncio.Transport) -> None:
+    def put(self, conduit: Conduit) -> None:
         """Keeps a connection on which nothing is under way, or closes it where there are enough."""
-        if self._closed or len(self._waiting) >= MAX_WAITING:
-            transport.abort()
+        if self._closed or len(self._since_s) >= MAX_WAITING:
+            conduit.close()
             return
-        self._waiting.append(_Waiting(self, transport))
+        drop = partial(self.drop, conduit)
+        conduit.hand(drop, drop)  # whatever comes was not asked for
+        conduit.resume()
+        self._since_s[conduit] = time.monotonic()
         if self._sweeper is None:
             self._sweep_later(MAX_WAIT_S)
 
-    def drop(self, waiting: _Waiting) -> None:
+    def drop(self, conduit: Conduit, data: bytes = b"") -> bool:  # noqa: ARG002 - not asked for
         """Closes and forgets one connection."""
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-        waiting.transport.abort()
+        self._since_s.pop(conduit, None)
+        conduit.close()
+        return False
 
     def close(self) -> None:
         """Closes all of them, and whatever is put back later."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        while self._waiting:
-            self._waiting.pop().transport.abort()
+        for conduit in tuple(self._since_s):
+            self.drop(conduit)
 
     def _sweep(self) -> None:
         """Closes those that have waited too long."""
         self._sweeper = None
         now_s = time.monotonic()
-        while self._waiting:
-            left_s = self._waiting[0].since_s + MAX_WAIT_S - now_s
+        for conduit, since_s in tuple(self._since_s.items()):
+            left_s = since_s + MAX_WAIT_S - now_s
             if left_s > 0:
                 self._sweep_later(left_s)
                 return
-            self.drop(self._waiting[0])
+            self.drop(conduit)
 
     def _sweep_later(self, left_s: float) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(left_s, self._sweep)
-
-
-class _Waiting(asyncio.Protocol):
-    """One connection that waits: whatever comes on it was not asked for, so it is closed."""
-
-    def __init__(self, pool: Pool, transport: asyncio.Transport) -> None:
-        self.transport, self.since_s = transport, time.monotonic()
-        self._pool = pool
-        transport.set_protocol(self)
-
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - nothing was asked
-        self._pool.drop(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it only waited
-        self._pool.drop(self)
 
 
 @dataclass(frozen=True, slots=True)
