@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from endpoints import serving
+from paddock.cli.main import GC_THRESHOLD
 from paddock.endpoint.lane_loop import new_loop
 from paddock.endpoint.ports import EndpointLimits
 from paddock.logs import configure_logs
@@ -26,6 +27,7 @@ async def main(path: Path, url: str) -> None:
 
 if __name__ == "__main__":
     configure_logs("info", "json")
-    gc.freeze()  # as the daemon does
+    gc.set_threshold(*GC_THRESHOLD)  # both as the daemon does
+    gc.freeze()
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main(Path(sys.argv[1]), sys.argv[2]))

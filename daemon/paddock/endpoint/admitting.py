@@ -29,19 +29,20 @@ class Admitting:
         self._stopping = stopping
 
     async def admitted(
-        self, model: str, route: Route, peer: Peer | None, *, wait_s: float, announcer: Announcer
+        self, model: str, route: Route, peer: Peer | None, announcer: Announcer | None
     ) -> Admission:
-        """Gives the admission of a model that can be served. Raises Problem (400, 404, 503)."""
+        """Gives the admission of a model that can be served; who has an announcer waits for one.
+        Raises Problem (400, 404, 503)."""
         if names_scratch(model):
             raise Problem(404, not_found_message(route.path, model))
         try:
             admission = await self._host.admit(model, peer)
-            # Unasked a client is kept for a moment alone, and told nothing meanwhile.
-            most_s = max(wait_s, admission.mending_s)
-            if admission.verdict == "not_ready" and most_s > 0:
-                told = announcer if wait_s > 0 else None
-                waiting = self._ready(model, peer, wait_s=most_s, announcer=told)
-                admission = await self._stopping.unless(waiting)
+            if admission.verdict == "not_ready":
+                # Unasked a client is kept for a moment alone, and told nothing meanwhile.
+                most_s = max(0.0 if announcer is None else announcer.wait_s, admission.mending_s)
+                if most_s > 0:
+                    waiting = self._ready(model, peer, wait_s=most_s, announcer=announcer)
+                    admission = await self._stopping.unless(waiting)
         except InvalidName as error:
             raise Problem(400, error.message) from error
         except PaddockError as error:

@@ -24,10 +24,12 @@ _TYPE = "text/event-stream"
 
 
 class Announcer:
-    """The lines to one client; `begun` once one was written: then a status can be told no more."""
+    """The lines to one client that waits for `wait_s`; `begun` once one was written: then a status
+    can be told no more."""
 
-    def __init__(self, request: web.BaseRequest, *, heartbeat_s: float) -> None:
+    def __init__(self, request: web.BaseRequest, *, wait_s: float, heartbeat_s: float) -> None:
         self.begun = False
+        self.wait_s = wait_s
         self._request = request
         self._heartbeat_s = heartbeat_s
         self._dialect: Dialect | None = None

@@ -1,6 +1,6 @@
 """The server's connections: who is at the other end, and how many there are.
 
-Owns the peer of each connection, asked of the kernel once, and the limits on connections; and what
+Owns the limits on connections, and what serves those that are no longer plain (`front`): there what
 aiohttp cannot read is answered as JSON too (the path is not known then: in Ollama's own dialect).
 """
 
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpRequestParser
 
 from paddock.core.access import Peer
-from paddock.endpoint.answers import Problem, plain_answer
+from paddock.endpoint.answers import Problem
 from paddock.endpoint.dialects import Dialect
+from paddock.endpoint.front import MOST_BYTES, Front
 from paddock.endpoint.peer import read_peer
 from paddock.endpoint.ports import EndpointLimits, StreamCounts
 
@@ -23,26 +26,21 @@ log = structlog.get_logger()
 
 
 class Connection(web.RequestHandler):
-    """One connection of a client."""
+    """One connection of a client that is no longer plain (`front`)."""
 
     __slots__ = ("_census", "peer")
 
-    def __init__(self, census: Census, manager: web.Server, **options: Any) -> None:
+    def __init__(
+        self, census: Census, peer: Peer | None, manager: web.Server, **options: Any
+    ) -> None:
         super().__init__(manager, **options)
         self._census = census
-        self.peer: Peer | None = None
+        self.peer = peer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Takes the connection in, or refuses it."""
+        """Takes the connection over."""
         super().connection_made(transport)
-        self.peer = read_peer(transport)
-        problem = self._census.enter(self.peer)
-        if problem is None:
-            self._census.silent.add(self)
-        if problem is not None and self.transport is not None:
-            # Nothing was read, and nothing will be: whoever floods us costs one answer.
-            self.transport.write(plain_answer(problem))
-            self.transport.close()
+        self._census.silent.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Lets the connection go."""
@@ -97,18 +95,44 @@ class Census:
 
 
 class ConnectionServer(web.Server):
-    """A server whose connections are ours."""
+    """A server whose connections are ours; `parsing` are the bounds of what they read."""
 
-    def __init__(self, handler: Any, census: Census, **options: Any) -> None:
-        super().__init__(handler, **options)
-        self._census = census
+    def __init__(
+        self, handler: Any, census: Census, *, idle_s: float, parsing: Mapping[str, Any]
+    ) -> None:
+        super().__init__(
+            handler,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=idle_s,
+            **parsing,
+        )
+        self.census = census
+        self.idle_s = idle_s
+        self.fronts: set[Front] = set()
+        self._parsing = parsing
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> Any:
         """Makes the protocol of one new connection."""
-        return Connection(self._census, self, loop=self._loop, **self._kwargs)
+        return Front(self, self._loop)
+
+    def connection(self, peer: Peer | None) -> Connection:
+        """Makes what serves a connection that is no longer plain."""
+        return Connection(self.census, peer, self, loop=self._loop, **self._kwargs)
+
+    def parser(self, front: Front) -> HttpRequestParser:
+        """Makes what reads the requests of a connection."""
+        return HttpRequestParser(front, self._loop, MOST_BYTES, **self._parsing)
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the library's
+        """Ends the connections."""
+        for front in tuple(self.fronts):
+            front.stop()
+        await super().shutdown(timeout)
 
 
 def peer_of(request: web.BaseRequest) -> Peer | None:
     """Tells who sent a request; None: not over the Unix socket."""
-    protocol = request.protocol
-    return protocol.peer if isinstance(protocol, Connection) else read_peer(request.transport)
+    protocol: Any = request.protocol
+    is_ours = isinstance(protocol, Front | Connection)
+    return protocol.peer if is_ours else read_peer(request.transport)

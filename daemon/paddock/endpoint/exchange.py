@@ -113,10 +113,10 @@ class Exchange:
         """Ends the exchange for a reason that its user is told; only the first one counts."""
         if self.failure is not None:
             return
-        self.failure = ExchangeFailed(message, status=status)
+        self.failure, lost = ExchangeFailed(message, status=status), self._lost
         self.close()
-        if self._lost is not None:
-            self._lost(message)
+        if lost is not None:
+            lost(message)
 
     def fail_late(self, timeout_s: float) -> None:
         """Ends the exchange because no head has come for so long."""
@@ -124,6 +124,7 @@ class Exchange:
 
     def close(self) -> None:
         """Drops the connection at once, so that Ollama stops."""
+        self._headed = self._lost = None  # who ends it refers to it: no circle is left
         if self._repeating is not None:
             self._repeating.cancel()
         conduit, self._conduit = self._conduit, None

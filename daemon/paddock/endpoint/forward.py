@@ -7,6 +7,8 @@ answer. Judges nothing by itself: `Host.admit` does.
 from __future__ import annotations
 
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -26,7 +28,7 @@ from paddock.endpoint.headers import forwarded_headers
 from paddock.endpoint.hidden import names_scratch, without_hidden
 from paddock.endpoint.ports import Admission, EndpointLimits, Host
 from paddock.endpoint.pump import Ending
-from paddock.endpoint.relay import Relayed, passed_on, relay
+from paddock.endpoint.relay import passed_on, relay
 from paddock.endpoint.requests import BadRequest, Body, parse_body
 from paddock.endpoint.routes import KEEP_ALIVE, LISTS, Kind, Route, model_of
 from paddock.endpoint.stopping import Stopping
@@ -50,9 +52,20 @@ class Forwarder:
         self._bodies = Bodies(limits)
         self._admitting = Admitting(host, stopping)
 
-    async def stream(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    def stream(
+        self, request: web.BaseRequest, route: Route
+    ) -> Coroutine[Any, Any, web.StreamResponse]:
         """Serves one of the streams. Raises Problem and ExchangeFailed before the first byte."""
-        announcer = Announcer(request, heartbeat_s=self._limits.heartbeat_s)
+        query, limit_s = request.rel_url.raw_query_string, self._limits.max_wait_s
+        wait_s = wait_of(query, request.headers, limit_s=limit_s)
+        if wait_s > 0:
+            return self._announced(request, route, wait_s)
+        return self._stream(request, route)
+
+    async def _announced(
+        self, request: web.BaseRequest, route: Route, wait_s: float
+    ) -> web.StreamResponse:
+        announcer = Announcer(request, wait_s=wait_s, heartbeat_s=self._limits.heartbeat_s)
         try:
             return await self._stream(request, route, announcer)
         except Problem as problem:
@@ -65,24 +78,35 @@ class Forwarder:
             return announcer.end(failure.status, failure.message)
 
     async def _stream(
-        self, request: web.BaseRequest, route: Route, announcer: Announcer
+        self, request: web.BaseRequest, route: Route, announcer: Announcer | None = None
     ) -> web.StreamResponse:
-        began_s = time.monotonic()
+        began_s, counts = time.monotonic(), self.streams.counts
         peer = peer_of(request)
         with self.streams.slot(None if peer is None else peer.uid):
             model, exchange = await self._ask(request, route, peer, announcer)
             try:
                 with self.streams.behind(exchange):
-                    if announcer.begun:
+                    begun = announcer is not None and announcer.begun
+                    if announcer is not None and begun:
                         head = await exchange.head(self._limits.first_answer_s)
                         if not is_event_stream(head):
                             rest = await self._rest(exchange, head)
                             return announcer.end_with(announcer.refused(rest))
-                    return await self._relay(request, route, exchange, began_s, announcer.begun)
+                    relayed, ending = await relay(
+                        request,
+                        exchange,
+                        path=route.path,
+                        limits=self._limits,
+                        headed=lambda: counts.first_byte.observe(time.monotonic() - began_s),
+                        begun=begun,
+                    )
             finally:
                 # Only Ollama's own dialect has a keep_alive; what the others use is looked at.
                 if route.path not in KEEP_ALIVE:
                     self._host.used(model)
+            self._count(ending, relayed.chunks)
+            log.debug("stream ended", path=route.path, status=relayed.status, ending=ending.value)
+            return relayed
 
     async def read(self, request: web.BaseRequest, route: Route) -> web.Response:
         """Serves one of the reads: HEAD like GET, what does not exist for the peer left out."""
@@ -114,46 +138,22 @@ class Forwarder:
         return await collect(exchange, head, max_bytes=size, timeout_s=time_s)
 
     async def _ask(
-        self, request: web.BaseRequest, route: Route, peer: Peer | None, announcer: Announcer
+        self, request: web.BaseRequest, route: Route, peer: Peer | None, announcer: Announcer | None
     ) -> tuple[str, Exchange]:
-        query, limit_s = request.rel_url.raw_query_string, self._limits.max_wait_s
-        wait_s = wait_of(query, request.headers, limit_s=limit_s)
         async with self._bodies.read(request) as data:
             body = _parse(data)
-            announcer.allow(body, route.path)
-            admission = await self._admitting.admitted(
-                body.model, route, peer, wait_s=wait_s, announcer=announcer
-            )
+            if announcer is not None:
+                announcer.allow(body, route.path)
+            admission = await self._admitting.admitted(body.model, route, peer, announcer)
             if route.path in KEEP_ALIVE:
                 body = _with_keep_alive(body, admission)
             sent = self._request(request, route, method="POST", body=body.encode())
             connect_s = self._limits.connect_s
             return body.model, await open_exchange(self._upstream, sent, connect_s=connect_s)
 
-    async def _relay(
-        self,
-        request: web.BaseRequest,
-        route: Route,
-        exchange: Exchange,
-        began_s: float,
-        begun: bool,
-    ) -> Relayed:
+    def _count(self, ending: Ending, chunks: int) -> None:
         counts = self.streams.counts
-        relayed, ending = await relay(
-            request,
-            exchange,
-            path=route.path,
-            limits=self._limits,
-            headed=lambda: counts.first_byte.observe(time.monotonic() - began_s),
-            begun=begun,
-        )
-        self._count(ending)
-        counts.chunks += relayed.chunks
-        log.debug("stream ended", path=route.path, status=relayed.status, ending=ending.value)
-        return relayed
-
-    def _count(self, ending: Ending) -> None:
-        counts = self.streams.counts
+        counts.chunks += chunks
         match ending:
             case Ending.FINISHED:
                 counts.finished += 1

@@ -68,7 +68,8 @@ class Pump:
         self._descriptor = client.get_extra_info("socket").fileno()
         self._moved_s = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
-        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._woken: asyncio.Future[None] = self._loop.create_future()
         self._held = self._surplus = False
         self._last = b""  # what was last passed on
         self._wire: Wire | None = None
@@ -94,8 +95,8 @@ class Pump:
     async def run(self) -> Ending:
         """Waits for the end. Raises ExchangeFailed where nothing was written."""
         while self._ending is None:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._woken
+            self._woken = self._loop.create_future()
             if self._held and self._ending is None:
                 await self._drain()
         if self._failure is not None:
@@ -209,7 +210,7 @@ class Pump:
         elif not all_gone and not self._held:
             self._held = True
             self._exchange.pause()
-            self._wake.set()
+            self._wake()
 
     # --- pace and end
 
@@ -232,7 +233,7 @@ class Pump:
         limit_s = limits.first_answer_s if self._wire is None else limits.upstream_idle_s
         if silent_s < limit_s:
             left_s = min(limit_s - silent_s, limits.upstream_idle_s)
-            self._timer = asyncio.get_running_loop().call_later(left_s, self._watch)
+            self._timer = self._loop.call_later(left_s, self._watch)
         elif self._wire is None:
             self._exchange.fail_late(limit_s)
         else:
@@ -258,7 +259,11 @@ class Pump:
     def _end(self, ending: Ending) -> None:
         if self._ending is None:
             self._ending = ending
-            self._wake.set()
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._woken.done():
+            self._woken.set_result(None)
 
 
 def _chunk(record: bytes) -> bytes:

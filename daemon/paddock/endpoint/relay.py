@@ -30,7 +30,8 @@ class Relayed(web.StreamResponse):
     """What aiohttp is told once an answer was written below it: nothing is left to send."""
 
     def __init__(self, status: int, *, keep_alive: bool, chunks: int = 0) -> None:
-        super().__init__(status=status)
+        # Not what a response needs that is written: nothing of it would be used.
+        self._status = status
         self._stays = keep_alive
         self.chunks = chunks
 

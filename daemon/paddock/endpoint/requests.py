@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as _text
 from json.scanner import make_scanner
 from typing import Any, NoReturn, cast
@@ -62,7 +62,7 @@ class Body:
         wire = client_wire(residency, keep_alive, _time(given) if bounded else None)
         if wire is not None:
             fields["keep_alive"] = json.dumps(wire)
-        return replace(self, fields=fields)
+        return Body(fields, self.model)
 
 
 def parse_body(data: bytes, *, model_keys: tuple[str, ...] = ("model",)) -> Body:

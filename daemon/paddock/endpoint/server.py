@@ -8,10 +8,11 @@ decided behind it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import structlog
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -19,7 +20,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from paddock.endpoint.answers import Problem, plain_answer
 from paddock.endpoint.connection import Census, ConnectionServer
 from paddock.endpoint.control import Control
-from paddock.endpoint.dialects import dialect_of
+from paddock.endpoint.dialects import Dialect, dialect_of
 from paddock.endpoint.exchange import ExchangeFailed
 from paddock.endpoint.forward import Forwarder
 from paddock.endpoint.listener import check_host
@@ -34,7 +35,10 @@ _SETTLE_S = 2.0
 _SILENT_LOOKS, _LOOK_S = 50, 0.02
 _BACKLOG = 1024  # a client of a Unix socket whose backlog is full is refused, not kept waiting
 
-_Route: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_VERSIONS = (HttpVersion11, HttpVersion10)
+
+_Serving: TypeAlias = Coroutine[Any, Any, web.StreamResponse]
+_Route: TypeAlias = Callable[[web.BaseRequest], _Serving]
 
 log = structlog.get_logger()
 
@@ -61,7 +65,8 @@ class Endpoint:
             host, admins, limits=self._limits, counts=self.counts, stopping=self._stopping
         )
         self._census = Census(self._limits, self.counts)
-        self._answering: set[asyncio.Future[None]] = set()
+        self._answering = 0
+        self._answered = asyncio.Event()
         self._sites: list[tuple[web.ServerRunner, web.SockSite, socket.socket]] = []
 
     @property
@@ -82,14 +87,14 @@ class Endpoint:
 
     async def _start(self, sock: socket.socket, route: _Route) -> None:
         server = ConnectionServer(
-            partial(self._counted, route),
+            partial(self._serve, route),
             self._census,
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=self._limits.header_s,
-            max_line_size=self._limits.max_header_bytes,
-            max_field_size=self._limits.max_header_bytes,
+            idle_s=self._limits.header_s,
+            parsing={
+                "auto_decompress": False,
+                "max_line_size": self._limits.max_header_bytes,
+                "max_field_size": self._limits.max_header_bytes,
+            },
         )
         runner = web.ServerRunner(server, shutdown_timeout=_SETTLE_S)
         await runner.setup()
@@ -111,11 +116,17 @@ class Endpoint:
         await streams.drained(drain_s)
         streams.fail_all("paddock is stopping")
         await streams.drained(_SETTLE_S)
-        if self._answering:
-            await asyncio.wait(self._answering, timeout=_SETTLE_S)
+        await self._all_answered()
         self._upstream.pool.close()
         while self._sites:
             await self._sites.pop()[0].cleanup()
+
+    async def _all_answered(self) -> None:
+        self._answered.clear()
+        if self._answering:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLE_S):
+                    await self._answered.wait()
 
     async def _take_no_more(self) -> None:
         """Leaves the sockets alone, and gives what was taken the time to send its request. The
@@ -127,34 +138,30 @@ class Endpoint:
             if not self._census.silent:
                 break
 
-    async def _counted(self, route: _Route, request: web.BaseRequest) -> web.StreamResponse:
-        self._census.silent.discard(request.protocol)
-        answering = asyncio.get_running_loop().create_future()
-        self._answering.add(answering)
-        try:
-            return await self._serve(route, request)
-        finally:
-            self._answering.discard(answering)
-            answering.set_result(None)
-
     async def _serve(self, route: _Route, request: web.BaseRequest) -> web.StreamResponse:
-        dialect = dialect_of(request.rel_url.raw_path)
-        if request.version not in {HttpVersion10, HttpVersion11}:
-            return _other_version(request)
+        self._census.silent.discard(request.protocol)
+        self._answering += 1
         try:
+            if request.version not in _VERSIONS:
+                return _other_version(request)
             return await route(request)
         except Problem as problem:
-            return problem.answer(dialect)
+            return problem.answer(_dialect(request))
         except ExchangeFailed as failure:
-            return Problem(failure.status, failure.message).answer(dialect)
+            return Problem(failure.status, failure.message).answer(_dialect(request))
         except ConnectionError:
             # The client went between two steps; nobody is left to be told.
             return Relayed(499, keep_alive=False)
         except Exception as error:
             log.error("request failed", path=request.rel_url.raw_path, exc_info=error)
-            return Problem(500, "paddock failed; its log says more").answer(dialect)
+            failed = Problem(500, "paddock failed; its log says more")
+            return failed.answer(_dialect(request))
+        finally:
+            self._answering -= 1
+            if not self._answering:
+                self._answered.set()
 
-    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _route(self, request: web.BaseRequest) -> _Serving:
         self._stopping.check()
         path = request.rel_url.raw_path
         route = find_route(path)
@@ -162,7 +169,19 @@ class Endpoint:
             raise Problem(404, f"{path or request.method} is not served here")
         if request.method not in route.methods:
             raise _not_allowed(request.method, route)
-        return await self._dispatch(request, route)
+        match route.kind:
+            case Kind.STREAM:
+                return self._forwarder.stream(request, route)
+            case Kind.READ | Kind.SHOW:
+                return self._forwarder.read(request, route)
+            case Kind.CONTROL:
+                return self._control.answer(request, route.path)
+            case Kind.STORE:
+                raise Problem(
+                    403,
+                    f"{route.path} changes the store and is not served here: "
+                    "edit models.yaml, and Paddock makes it so",
+                )
 
     async def _route_public(
         self, hosts: frozenset[str], request: web.BaseRequest
@@ -176,20 +195,9 @@ class Endpoint:
             raise Problem(405, f"{path} takes GET", headers={"Allow": "GET, HEAD"})
         return self._control.public(path)
 
-    async def _dispatch(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-        match route.kind:
-            case Kind.STREAM:
-                return await self._forwarder.stream(request, route)
-            case Kind.READ | Kind.SHOW:
-                return await self._forwarder.read(request, route)
-            case Kind.CONTROL:
-                return await self._control.answer(request, route.path)
-            case Kind.STORE:
-                raise Problem(
-                    403,
-                    f"{route.path} changes the store and is not served here: "
-                    "edit models.yaml, and Paddock makes it so",
-                )
+
+def _dialect(request: web.BaseRequest) -> Dialect:
+    return dialect_of(request.rel_url.raw_path)
 
 
 def _other_version(request: web.BaseRequest) -> web.StreamResponse:
