@@ -119,7 +119,7 @@ class Name:
     @property
     def folded(self) -> Name:
         """The name in lower case, for comparing: Ollama finds names whatever their case."""
-        lower = tuple(part.lower() for part in self.parts)
+        lower = self.host.lower(), self.namespace.lower(), self.model.lower(), self.tag.lower()
         return self if lower == self.parts else Name(*lower)
 
     @property

@@ -42,7 +42,10 @@ class Reading:
     async def __aenter__(self) -> bytes:
         try:
             self._check()
-            await self._fill()
+            if self._request.content.is_eof():  # it came with its head, as most do
+                self._take(self._request.content.read_nowait())
+            else:
+                await self._fill()
         except BaseException:
             await self.__aexit__()
             raise
@@ -68,9 +71,6 @@ class Reading:
     async def _fill(self) -> None:
         content, body_s = self._request.content, self._bodies.limits.body_s
         try:
-            if content.is_eof():  # it came with its head, as most do
-                self._take(content.read_nowait())
-                return
             async with asyncio.timeout(body_s):
                 while data := await content.readany():
                     self._take(data)

@@ -82,24 +82,24 @@ class Forwarder:
     ) -> web.StreamResponse:
         began_s, counts = time.monotonic(), self.streams.counts
         peer = peer_of(request)
-        with self.streams.slot(None if peer is None else peer.uid):
+        with self.streams.slot(None if peer is None else peer.uid) as slot:
             model, exchange = await self._ask(request, route, peer, announcer)
+            slot.put(exchange)
             try:
-                with self.streams.behind(exchange):
-                    begun = announcer is not None and announcer.begun
-                    if announcer is not None and begun:
-                        head = await exchange.head(self._limits.first_answer_s)
-                        if not is_event_stream(head):
-                            rest = await self._rest(exchange, head)
-                            return announcer.end_with(announcer.refused(rest))
-                    relayed, ending = await relay(
-                        request,
-                        exchange,
-                        path=route.path,
-                        limits=self._limits,
-                        headed=lambda: counts.first_byte.observe(time.monotonic() - began_s),
-                        begun=begun,
-                    )
+                begun = announcer is not None and announcer.begun
+                if announcer is not None and begun:
+                    head = await exchange.head(self._limits.first_answer_s)
+                    if not is_event_stream(head):
+                        rest = await self._rest(exchange, head)
+                        return announcer.end_with(announcer.refused(rest))
+                relayed, ending = await relay(
+                    request,
+                    exchange,
+                    path=route.path,
+                    limits=self._limits,
+                    headed=lambda: counts.first_byte.observe(time.monotonic() - began_s),
+                    begun=begun,
+                )
             finally:
                 # Only Ollama's own dialect has a keep_alive; what the others use is looked at.
                 if route.path not in KEEP_ALIVE:

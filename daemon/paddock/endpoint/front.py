@@ -69,6 +69,7 @@ class Front(BaseProtocol, asyncio.BufferedProtocol):
         super().connection_made(transport)
         assert self.transport is not None
         self.peer = read_peer(transport)
+        self.transport.set_write_buffer_limits(high=0)  # to drain is to have sent all
         problem = self._server.census.enter(self.peer)
         if problem is None:
             self._server.fronts.add(self)

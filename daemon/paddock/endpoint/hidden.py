@@ -21,7 +21,10 @@ _BY_MODEL = ("models", "actions", "waiting", "blocked", "suspended", "outcomes")
 
 def names_scratch(model: str) -> bool:
     """Says whether a client names a model of the scratch host."""
-    name = model.strip().lower().removeprefix("http://").removeprefix("https://")
+    name = model.lower()
+    if SCRATCH_HOST not in name:
+        return False
+    name = name.strip().removeprefix("http://").removeprefix("https://")
     return name.startswith(f"{SCRATCH_HOST}/")
 
 

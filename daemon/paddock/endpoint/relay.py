@@ -67,8 +67,8 @@ async def relay(
     client = request.transport
     if client is None:
         raise ConnectionResetError("the client is gone")
-    client.set_write_buffer_limits(high=0)  # `drain` waits until nothing is left
-    await request.writer.drain()  # of an earlier answer that is not yet taken
+    if client.get_write_buffer_size():
+        await request.writer.drain()  # of an earlier answer that is not yet taken
 
     def wire_for(head: Head) -> Wire:
         wire = _wire(request, head, path, begun=begun)

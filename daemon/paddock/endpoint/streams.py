@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from types import TracebackType
+from typing import Self
 
 from paddock.endpoint.answers import Problem
 from paddock.endpoint.exchange import Exchange, ExchangeFailed
@@ -36,9 +38,15 @@ class Streams:
         message = f"too many requests at once ({many}); try again when one has ended"
         raise Problem(429, message, code="rate_limit_exceeded", headers={"Retry-After": "1"})
 
-    def behind(self, exchange: Exchange) -> Behind:
-        """Gives what knows an exchange while it is entered, and closes it at the end."""
-        return Behind(self, exchange)
+    @contextlib.contextmanager
+    def behind(self, exchange: Exchange) -> Iterator[None]:
+        """Knows an exchange that is behind no stream meanwhile, and closes it at the end."""
+        self.exchanges.add(exchange)
+        try:
+            yield
+        finally:
+            self.exchanges.discard(exchange)
+            exchange.close()
 
     async def drained(self, timeout_s: float) -> None:
         """Waits until no stream is open, or for that long."""
@@ -53,19 +61,26 @@ class Streams:
 
 
 class Slot:
-    """The place of one stream among all of them."""
+    """The place of one stream among all of them, and the exchange behind it, which ends with it."""
 
-    __slots__ = ("_streams", "_uid")
+    __slots__ = ("_exchange", "_streams", "_uid")
 
     def __init__(self, streams: Streams, uid: int | None) -> None:
         self._streams, self._uid = streams, uid
+        self._exchange: Exchange | None = None
 
-    def __enter__(self) -> None:
+    def put(self, exchange: Exchange) -> None:
+        """Puts an exchange behind the stream."""
+        self._exchange = exchange
+        self._streams.exchanges.add(exchange)
+
+    def __enter__(self) -> Self:
         streams = self._streams
         streams.counts.open += 1
         streams.counts.started += 1
         streams.by_user[self._uid] += 1
         streams.none_open.clear()
+        return self
 
     def __exit__(
         self,
@@ -74,6 +89,9 @@ class Slot:
         traceback: TracebackType | None,
     ) -> None:
         streams, counts = self._streams, self._streams.counts
+        if self._exchange is not None:
+            streams.exchanges.discard(self._exchange)
+            self._exchange.close()
         counts.open -= 1
         streams.by_user[self._uid] -= 1
         if counts.open == 0:
@@ -83,19 +101,3 @@ class Slot:
         elif isinstance(error, Exception):
             counts.refused += 1
             counts.failures += isinstance(error, ExchangeFailed)
-
-
-class Behind:
-    """An exchange that is under way."""
-
-    __slots__ = ("_exchange", "_streams")
-
-    def __init__(self, streams: Streams, exchange: Exchange) -> None:
-        self._streams, self._exchange = streams, exchange
-
-    def __enter__(self) -> None:
-        self._streams.exchanges.add(self._exchange)
-
-    def __exit__(self, *_: object) -> None:
-        self._streams.exchanges.discard(self._exchange)
-        self._exchange.close()
