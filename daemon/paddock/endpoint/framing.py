@@ -7,7 +7,7 @@ length; the third is for what stands between). Pure: bytes in, offsets out. Neve
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -26,7 +26,9 @@ class Head:
 
     __slots__ = ("_first", "headers", "reason", "status")
 
-    def __init__(self, status: int, reason: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...]
+    ) -> None:
         self.status = status
         self.reason = reason
         self.headers = headers
@@ -46,6 +48,7 @@ class Head:
         return self.get(b"content-type").decode("latin-1")
 
 
+@lru_cache(maxsize=16)  # what begins within one second has the same head, to the last byte
 def parse_head(data: bytes) -> Head:
     """Reads a head, given without its empty line. Raises BadAnswer."""
     first, *lines = data.split(b"\r\n")
@@ -59,7 +62,7 @@ def parse_head(data: bytes) -> Head:
         if not colon or not name or name != name.strip():
             raise BadAnswer("a header of the answer has no name")
         headers.append((name, value.strip()))
-    return Head(int(code), reason, headers)
+    return Head(int(code), reason, tuple(headers))
 
 
 class Framing(Protocol):

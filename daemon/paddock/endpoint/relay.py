@@ -8,7 +8,7 @@ the next one once the stream has ended. Moves no bytes itself (`pump`), decides 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
@@ -96,7 +96,7 @@ def _wire(request: web.BaseRequest, head: Head, path: str, *, begun: bool) -> Wi
     raw = isinstance(framing, Length) or (modern and isinstance(framing, Chunked))
     keep_alive = modern and raw and request.keep_alive
     return Wire(
-        b"" if begun else _head(head, framing, raw=raw, keep_alive=keep_alive),
+        b"" if begun else _head(head, type(framing), raw, keep_alive),
         framing,
         raw=raw,
         keep_alive=keep_alive,
@@ -105,13 +105,14 @@ def _wire(request: web.BaseRequest, head: Head, path: str, *, begun: bool) -> Wi
     )
 
 
-def _head(head: Head, framing: Framing, *, raw: bool, keep_alive: bool) -> bytes:
+@lru_cache(maxsize=16)  # as `parse_head`
+def _head(head: Head, framing: type[Framing], raw: bool, keep_alive: bool) -> bytes:
     lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
     lines += [b"%b: %b" % header for header in passed_on(head)]
     length = head.get(b"content-length")
-    if raw and isinstance(framing, Chunked):
+    if raw and framing is Chunked:
         lines.append(b"Transfer-Encoding: chunked")
-    elif isinstance(framing, Length) and length:
+    elif framing is Length and length:
         lines.append(b"Content-Length: " + length)
     if not keep_alive:
         lines.append(b"Connection: close")
