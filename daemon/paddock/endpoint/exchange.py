@@ -127,6 +127,9 @@ class Exchange:
         self._headed = self._lost = None  # who ends it refers to it: no circle is left
         if self._repeating is not None:
             self._repeating.cancel()
+        self._drop()
+
+    def _drop(self) -> None:
         conduit, self._conduit = self._conduit, None
         if conduit is not None:
             conduit.close()
@@ -153,7 +156,7 @@ class Exchange:
         if again is None:
             self.fail(_CUT_OFF)
         else:
-            self.close()
+            self._drop()
             self._repeating = asyncio.ensure_future(again())
 
     def _receive(self, data: bytes) -> bool:

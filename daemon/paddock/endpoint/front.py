@@ -86,8 +86,9 @@ class Front(BaseProtocol, asyncio.BufferedProtocol):
         self._leave()
         self._requests = None
         self._server.census.leave(self.peer)
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a wish, no more
         """Gives where the next bytes go."""
