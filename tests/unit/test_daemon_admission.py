@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +129,20 @@ async def test_a_broken_link_is_worth_a_cycle_and_a_moment(world: World) -> None
     assert (admission.verdict, admission.reason) == ("not_ready", "LinkBroken")
     assert admission.mending_s > 0
     assert world.loop.wake.is_set()
+
+
+async def test_while_ollama_is_away_that_is_why_a_model_is_not_made(world: World) -> None:
+    world.declare(model(), current="False")
+    away = Condition(
+        "OllamaReachable", "False", "OllamaUnreachable", "Ollama does not answer at http://o", "g",
+        datetime.now(UTC),
+    )  # fmt: skip
+    status = world.loop.status
+    unknown = replace(status.models[0], digest=None)
+    world.loop.status = Status("f", "g", (away,), (unknown,))
+    admission = await world.daemon.admit("smol", PEER)
+    told = (admission.verdict, admission.reason, admission.message)
+    assert told == ("not_ready", "OllamaUnreachable", "Ollama does not answer at http://o")
 
 
 async def test_what_has_to_be_made_first_is_not_waited_for_unasked(world: World) -> None:
@@ -291,6 +306,29 @@ async def test_names_are_looked_up_again_beside_the_requests(
     assert fresh is not None
     assert fresh.sees(Peer(2), SMOL)
     assert not fresh.sees(Peer(1), SMOL)
+
+
+async def test_requests_at_once_share_a_look_at_the_store_that_began_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def manifests(_: Store) -> dict[Name, Any]:
+        nonlocal looks
+        looks += 1
+        return {}
+
+    monkeypatch.setattr(Store, "manifests", manifests)
+    desired = Desired({}, "g", "f")
+    judge = rules(tmp_path, lambda: desired)
+    await judge.with_remote()
+    assert looks == 1
+    await asyncio.gather(*(judge.with_remote() for _ in range(20)))
+    assert looks == 2
+    first = asyncio.ensure_future(judge.with_remote())
+    await asyncio.sleep(0)
+    await asyncio.gather(first, *(judge.with_remote() for _ in range(20)))
+    assert looks == 4, "a look that had begun before them tells them nothing"
 
 
 async def test_the_rules_of_a_new_file_hold_for_the_next_request(tmp_path: Path) -> None:

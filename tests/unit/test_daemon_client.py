@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import grp
 import io
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from paddock.cli.chat import Chat, Streams, run_chat
+from paddock.cli.daemon import no_daemon
 from paddock.edges.daemon_client import (
     DaemonUnreachable,
     find_daemon,
     get_json,
     socket_candidates,
 )
+from paddock.settings import Settings
+
+NOBODY = 65534
 
 
 def test_nobody_there_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
@@ -35,6 +41,37 @@ def test_a_dead_or_silent_socket_is_no_daemon(
         with pytest.raises(DaemonUnreachable, match="no answer in time"):
             get_json(Path("silent"), "/healthz", timeout_s=0.1)
         assert find_daemon([Path("absent"), Path("dead")]) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        (0o660, "join the group daemon, or set SOCKET_MODE and SOCKET_GROUP for the daemon"),
+        (0o600, "set SOCKET_MODE and SOCKET_GROUP for the daemon"),
+    ],
+)
+def test_a_socket_that_is_closed_to_its_user_is_told_of_and_what_opens_it(
+    mode: int, told: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as ours:
+        path = Path(folder, "p.sock")
+        Path(folder).chmod(0o755)
+        ours.bind(str(path))
+        ours.listen()
+        os.chown(path, 0, grp.getgrnam("daemon").gr_gid)
+        path.chmod(mode)
+        os.seteuid(NOBODY)
+        try:
+            why = no_daemon(Settings(socket=path))
+        finally:
+            os.seteuid(0)
+        assert no_daemon(Settings(socket=path)) == "no daemon answers"
+    what = f"the daemon's socket {path} is closed to you (mode {mode:04o}, group daemon); {told}"
+    assert why == what
+    streams = Streams(io.StringIO(), io.StringIO(), io.StringIO())
+    assert run_chat(Chat("a", None, "http://127.0.0.1:9", alone=why), "hi", streams) == 11
+    assert streams.err.getvalue().startswith(f"paddock: {what}; asking ollama at http://")
 
 
 def test_the_setting_is_looked_at_first() -> None:

@@ -53,7 +53,8 @@ class ChatOutput(enum.Enum):
 class Chat:
     """Which model, where it is asked, and how its answers are shown.
 
-    `socket` is the socket of a daemon that answers; None goes to `ollama_url`, and says so.
+    `socket` is the socket of a daemon that answers; None goes to `ollama_url`, and says so, and why
+    (`alone`).
     `images`, in base64, go with the first prompt.
     """
 
@@ -63,6 +64,7 @@ class Chat:
     output: ChatOutput = ChatOutput.TEXT
     system: str | None = None
     images: tuple[str, ...] = ()
+    alone: str = "no daemon answers"
 
     @property
     def address(self) -> Address:
@@ -82,7 +84,7 @@ class Streams:
 def run_chat(chat: Chat, prompt: str | None, streams: Streams) -> int:
     """Runs the command and gives its exit code: 0, 1, 11 when nobody answers, 130."""
     if chat.socket is None:
-        say(streams, f"no daemon answers; asking ollama at {chat.ollama_url} directly")
+        say(streams, f"{chat.alone}; asking ollama at {chat.ollama_url} directly")
     try:
         if prompt is None and streams.stdin is not None and streams.stdin.isatty():
             from paddock.cli.repl import converse

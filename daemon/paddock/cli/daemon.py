@@ -7,11 +7,14 @@ import asyncio
 import faulthandler
 import gc
 import os
+import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from paddock.cli.options import settings_of
-from paddock.edges.daemon_client import find_daemon, socket_candidates
+from paddock.edges.accounts import group_name
+from paddock.edges.daemon_client import closed_socket, find_daemon, socket_candidates
 from paddock.edges.lock import read_holder
 from paddock.edges.store.reader import STATE_DIR
 from paddock.settings import Settings
@@ -50,11 +53,13 @@ def chat(options: argparse.Namespace) -> int:
 
     settings = settings_of(options)
     output = ChatOutput.JSON if options.json or options.output == "json" else ChatOutput.TEXT
+    socket = daemon_socket(settings)
     asked = Chat(
         options.name,
-        daemon_socket(settings),
+        socket,
         settings.url,
         output,
+        alone="" if socket else no_daemon(settings),
         system=options.system,
         images=read_images(options.image),
     )
@@ -63,9 +68,32 @@ def chat(options: argparse.Namespace) -> int:
 
 def daemon_socket(settings: Settings) -> Path | None:
     """The socket of the daemon that answers: as set, as the lock says, then the usual places."""
+    return find_daemon(_candidates(settings))
+
+
+def no_daemon(settings: Settings) -> str:
+    """Why there is no such socket."""
+    closed = closed_socket(_candidates(settings))
+    return "no daemon answers" if closed is None else _closed(closed)
+
+
+def _closed(path: Path) -> str:
+    """What closes a socket to this user, and what would open it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return f"the daemon's socket {path} cannot be reached: its folder is closed to you"
+    mode, group = stat.S_IMODE(found.st_mode), group_name(found.st_gid)
+    join = f"join the group {group}, or " if mode & stat.S_IWGRP else ""
+    return (
+        f"the daemon's socket {path} is closed to you (mode {mode:04o}, group {group}); "
+        f"{join}set SOCKET_MODE and SOCKET_GROUP for the daemon"
+    )
+
+
+def _candidates(settings: Settings) -> Sequence[Path]:
     if settings.socket is not None:
-        return find_daemon([settings.socket])
+        return [settings.socket]
     holder = read_holder(settings.models_path / STATE_DIR)
     held = [] if holder is None or holder.socket is None else [Path(holder.socket)]
-    candidates = [*held, *socket_candidates(os.environ, os.geteuid())]
-    return find_daemon(candidates)
+    return [*held, *socket_candidates(os.environ, os.geteuid())]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from paddock.cli import views
-from paddock.cli.daemon import daemon_socket
+from paddock.cli.daemon import daemon_socket, no_daemon
 from paddock.cli.options import is_verbose, settings_of
 from paddock.edges.daemon_client import DaemonRefused, DaemonUnreachable
 from paddock.edges.daemon_events import EventStream
@@ -35,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     socket = daemon_socket(settings)
     if socket is None:
-        raise PaddockError("no daemon answers, and only a daemon has events; start paddock run")
+        raise PaddockError(
+            f"{no_daemon(settings)}, and only a daemon has events; start paddock run"
+        )
     printer = _Printer(options.since, as_json=options.output == "json", more=is_verbose(options))
     _read(socket, printer, follow=options.follow)
     if options.follow:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from paddock.cli import views
-from paddock.cli.daemon import ANSWER_S, daemon_socket
+from paddock.cli.daemon import ANSWER_S, daemon_socket, no_daemon
 from paddock.cli.options import desire_of, settings_of
 from paddock.core.digest import short
 from paddock.core.explain import Told, explain, find_name
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         route = f"/paddock/explain?model={quote(options.name, safe='')}"
         document = get_json(socket, route, timeout_s=ANSWER_S)
     else:
-        views.note("no daemon answers: this is what can be seen without one")
+        views.note(f"{no_daemon(settings)}: this is what can be seen without one")
         document = asyncio.run(_look(settings, options.name))
     views.show(document, text(document), options.output)
     return 0

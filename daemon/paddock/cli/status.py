@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from paddock.cli import views
-from paddock.cli.daemon import ANSWER_S, daemon_socket
+from paddock.cli.daemon import ANSWER_S, daemon_socket, no_daemon
 from paddock.cli.options import desire_of, settings_of
 from paddock.core.model_status import Cycle
 from paddock.core.names import Name
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     socket = daemon_socket(settings)
     if socket is None:
-        views.note("no daemon answers: this is what can be seen without one")
+        views.note(f"{no_daemon(settings)}: this is what can be seen without one")
     if options.watch:
         return _watch(options, settings)
     document = _status(options, settings, socket)

@@ -25,6 +25,13 @@ def group_id(name: str) -> int | None:
     return None
 
 
+def group_name(gid: int) -> str:
+    """The name of a group; its number where it has none."""
+    with contextlib.suppress(KeyError, OSError):
+        return grp.getgrgid(gid).gr_name
+    return str(gid)
+
+
 def groups_of(uid: int, gid: int) -> frozenset[int]:
     """The groups of a user, as a login would get them; `gid` alone where nobody has that uid."""
     with contextlib.suppress(KeyError, OSError):

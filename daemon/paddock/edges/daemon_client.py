@@ -112,6 +112,18 @@ def find_daemon(candidates: Iterable[Path]) -> Path | None:
     return None
 
 
+def closed_socket(candidates: Iterable[Path]) -> Path | None:
+    """Gives the first socket that is closed to this user."""
+    for path in candidates:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(PROBE_S)
+            try:
+                probe.connect(os.fsencode(path))
+            except PermissionError:
+                return path
+    return None
+
+
 def get_json(path: Path, route: str, *, timeout_s: float) -> dict[str, Any]:
     """Asks the daemon for one JSON object. Raises DaemonUnreachable or DaemonRefused."""
     return _json(Address(path), "GET", route, timeout_s=timeout_s)

@@ -175,7 +175,7 @@ class Readiness:
         if status is not None and status.suspended:
             return Found(model, None, suspended=True)
         if status is None or status.digest is None:
-            return Found(model, ("NotReady", f"{model.name} is being made"))
+            return Found(model, self._away() or ("NotReady", f"{model.name} is being made"))
         current = condition(status.conditions, "ManifestCurrent")
         if current.status == "False":
             what = f"{model.name} is being made: {current.message}"
@@ -186,6 +186,12 @@ class Readiness:
         told = (stalled.reason, f"{model.name}: {stalled.message}")
         is_stalled = stalled.status == "True"
         return Found(model, None, links, stalled=told if is_stalled else None, loaded=status.loaded)
+
+    def _away(self) -> Trouble | None:
+        """Why nothing can be made at present, where Ollama is what is missing."""
+        assert self._status is not None
+        told = (found for found in self._status.conditions if found.type == "OllamaReachable")
+        return next(((c.reason, c.message) for c in told if c.status == "False"), None)
 
     def _link(self, model: DesiredModel, digest: Digest) -> Link:
         path = str(self._world.store.blob_path(digest))

@@ -43,6 +43,7 @@ class Rules:
         self._made_at_s = 0.0
         self._renewal: asyncio.Future[Policy] | None = None
         self._configs: dict[Digest, bool] = {}
+        self._look: asyncio.Future[frozenset[Name]] | None = None
 
     def current(self) -> Policy | None:
         """The policy, where it is that of the present file; looked up anew beside that once it is
@@ -69,7 +70,17 @@ class Rules:
     async def with_remote(self) -> Policy:
         """The policy, and the models that are in the store now but run elsewhere."""
         policy = await self.policy()
-        return replace(policy, remote=await asyncio.to_thread(self._remote))
+        return replace(policy, remote=await self._remote_now())
+
+    async def _remote_now(self) -> frozenset[Name]:
+        """One look at a time: who comes while one is under way shares the next with all who do."""
+        under_way = self._look
+        if under_way is not None:
+            await asyncio.wait({under_way})
+        if self._look is under_way:
+            self._look = asyncio.ensure_future(asyncio.to_thread(self._remote))
+        assert self._look is not None
+        return await asyncio.shield(self._look)
 
     def _make(self, desired: Desired) -> Policy:
         grants = {
