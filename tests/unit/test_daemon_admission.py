@@ -311,23 +311,30 @@ async def test_names_are_looked_up_again_beside_the_requests(
 async def test_requests_at_once_share_a_look_at_the_store_that_began_after_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = 0
+    looks, begun, may_end = 0, threading.Event(), threading.Event()
 
     def manifests(_: Store) -> dict[Name, Any]:
         nonlocal looks
         looks += 1
+        begun.set()
+        assert may_end.wait(10)
         return {}
 
     monkeypatch.setattr(Store, "manifests", manifests)
     desired = Desired({}, "g", "f")
     judge = rules(tmp_path, lambda: desired)
+    may_end.set()
     await judge.with_remote()
-    assert looks == 1
     await asyncio.gather(*(judge.with_remote() for _ in range(20)))
     assert looks == 2
+    may_end.clear()
+    begun.clear()
     first = asyncio.ensure_future(judge.with_remote())
+    await asyncio.to_thread(begun.wait, 10)
+    rest = asyncio.gather(*(judge.with_remote() for _ in range(20)))
     await asyncio.sleep(0)
-    await asyncio.gather(first, *(judge.with_remote() for _ in range(20)))
+    may_end.set()
+    await asyncio.gather(first, rest)
     assert looks == 4, "a look that had begun before them tells them nothing"
 
 
