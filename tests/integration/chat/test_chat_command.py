@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -208,44 +209,47 @@ def run_without_daemon(user: User, *arguments: str) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def test_why_it_waits_is_told_at_once_and_the_answer_comes_when_it_can(
-    ollama: RealOllama, tmp_path: Path
-) -> None:
-    person = Person(tmp_path / "user", ollama)
+@contextlib.contextmanager
+def away(ollama: RealOllama, folder: Path) -> Iterator[tuple[User, Daemon]]:
+    """A user whose daemon has seen the end of Ollama."""
+    person = Person(folder, ollama)
     person.declare(TINY)
     with person.daemon() as daemon:
         daemon.wait_ready()
         ollama.stop()
-        away = ("False", "OllamaUnreachable")
-        daemon.wait(lambda: daemon.condition("OllamaReachable") == away, "its end is seen")
-        with subprocess.Popen(
+        gone = ("False", "OllamaUnreachable")
+        daemon.wait(lambda: daemon.condition("OllamaReachable") == gone, "its end is seen")
+        yield person, daemon
+
+
+def test_why_it_waits_is_told_at_once_and_the_answer_comes_when_it_can(
+    ollama: RealOllama, tmp_path: Path
+) -> None:
+    with (
+        away(ollama, tmp_path / "user") as (person, _),
+        subprocess.Popen(
             [*COMMAND, "chat", "tiny", "ba"],
             env=person.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        ) as process:
-            assert process.stderr is not None
-            told = process.stderr.readline()
-            assert told.startswith(f"paddock: waiting: Ollama does not answer at {ollama.url}")
-            ollama.start()
-            out, _ = process.communicate(timeout=30)
-            assert process.returncode == 0
-            assert out.strip()
+        ) as process,
+    ):
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        assert told.startswith(f"paddock: waiting: Ollama does not answer at {ollama.url}")
+        ollama.start()
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert out.strip()
 
 
 def test_an_ollama_that_stays_away_is_not_waited_for_long(
     ollama: RealOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat_module, "AWAY_S", 0.5)
-    person = Person(tmp_path / "user", ollama)
-    person.declare(TINY)
-    with person.daemon() as daemon:
-        daemon.wait_ready()
-        ollama.stop()
-        away = ("False", "OllamaUnreachable")
-        daemon.wait(lambda: daemon.condition("OllamaReachable") == away, "its end is seen")
+    with away(ollama, tmp_path / "user") as (person, _):
         told = io.StringIO()
         streams = Streams(io.StringIO(), io.StringIO(), told)
         assert run_chat(Chat("tiny", person.socket, ollama.url), "ba", streams) == 11
@@ -332,26 +336,22 @@ def test_a_conversation_written_to_a_file_has_no_prompts_in_it(user: User) -> No
 def test_an_interrupt_stops_a_wait_and_not_the_conversation(
     ollama: RealOllama, tmp_path: Path
 ) -> None:
-    person = Person(tmp_path / "user", ollama)
-    person.declare(TINY)
-    with person.daemon() as daemon:
+    with (
+        away(ollama, tmp_path / "user") as (person, daemon),
+        Terminal([*COMMAND, "chat", "tiny"], person.environment) as terminal,
+    ):
+        terminal.wait_for(">>> ")
+        terminal.type("ba\n")
+        terminal.wait_for("waiting: Ollama does not answer")
+        terminal.interrupt()
+        terminal.wait_for("stopped")
+        ollama.start()
         daemon.wait_ready()
-        ollama.stop()
-        away = ("False", "OllamaUnreachable")
-        daemon.wait(lambda: daemon.condition("OllamaReachable") == away, "its end is seen")
-        with Terminal([*COMMAND, "chat", "tiny"], person.environment) as terminal:
-            terminal.wait_for(">>> ")
-            terminal.type("ba\n")
-            terminal.wait_for("waiting: Ollama does not answer")
-            terminal.interrupt()
-            terminal.wait_for("stopped")
-            ollama.start()
-            daemon.wait_ready()
-            terminal.wait_for(">>> ", times=2)
-            terminal.type("ba\n")
-            terminal.wait_for(">>> ", times=3)
-            terminal.type("\x04")
-            assert terminal.ends() == 0
+        terminal.wait_for(">>> ", times=2)
+        terminal.type("ba\n")
+        terminal.wait_for(">>> ", times=3)
+        terminal.type("\x04")
+        assert terminal.ends() == 0
 
 
 def test_what_a_model_thinks_is_shown_on_a_terminal_and_is_no_part_of_the_answer(
