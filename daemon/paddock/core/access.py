@@ -81,15 +81,16 @@ class Policy:
 
         Remote models need to be declared, whoever asks: that is about where words go.
         """
-        declared = name.folded in self.grants
-        leaves = remote or name.is_cloud or name.folded in self.remote
+        folded = name.folded
+        declared = folded in self.grants
+        leaves = remote or name.is_cloud or folded in self.remote
         if leaves and not declared:
             return False
         if peer is not None and peer.uid in self.always:
             return True
         if not declared:
             return self.allow_undeclared
-        grant = self.grants[name.folded]
+        grant = self.grants[folded]
         return grant is None or (peer is not None and grant.allows(peer))
 
     def sees_text(self, peer: Peer | None, text: str) -> bool:

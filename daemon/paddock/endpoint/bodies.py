@@ -49,7 +49,7 @@ class Reading:
         except BaseException:
             await self.__aexit__()
             raise
-        return b"".join(self._pieces)
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
     async def __aexit__(self, *_: object) -> None:
         self._bodies.held_bytes -= self._size_bytes

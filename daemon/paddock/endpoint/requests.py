@@ -57,9 +57,11 @@ class Body:
         residency, keep_alive = admission.residency, admission.keep_alive
         if given != "null" and is_clients_own(residency, keep_alive):
             return self
-        fields = {key: value for key, value in self.fields.items() if key != "keep_alive"}
         bounded = given != "null" and isinstance(residency.clients, Bounds)
         wire = client_wire(residency, keep_alive, _time(given) if bounded else None)
+        if wire is None and "keep_alive" not in self.fields:
+            return self
+        fields = {key: value for key, value in self.fields.items() if key != "keep_alive"}
         if wire is not None:
             fields["keep_alive"] = json.dumps(wire)
         return Body(fields, self.model)

@@ -125,7 +125,7 @@ class Upstream:
     def request(self, method: str, target: str, headers: Headers, body: bytes) -> bytes:
         """Writes one whole request."""
         lines = [f"{method} {target} HTTP/1.1".encode("latin-1"), b"Host: " + self.authority]
-        lines += [name + b": " + value for name, value in headers]
+        lines += map(b": ".join, headers)
         if method != "GET":
             lines.append(b"Content-Length: %d" % len(body))
         return b"\r\n".join([*lines, b"", body])

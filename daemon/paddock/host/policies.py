@@ -15,6 +15,8 @@ from paddock.core.desired import DesiredModel
 from paddock.core.names import Name
 from paddock.core.policy import Policy, policy_at
 
+_ANY_TIME = datetime.max.replace(tzinfo=UTC)  # where there is no schedule
+
 
 class _Kept(NamedTuple):
     model: DesiredModel
@@ -32,9 +34,9 @@ class Policies:
 
     def of(self, model: DesiredModel, zone: tzinfo) -> Policy:
         """The policy that holds now."""
-        now = self._now()
         if not model.residency.schedule:
-            return policy_at(model.residency, zone, now)
+            return policy_at(model.residency, zone, _ANY_TIME)
+        now = self._now()
         kept = self._kept.get(model.name)
         if kept is None or not _holds(kept, model, zone, now):
             kept = _Kept(model, zone, now, policy_at(model.residency, zone, now))
