@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -152,3 +154,18 @@ async def test_a_closed_pool_keeps_nothing(peer: tuple[Peer, Upstream]) -> None:
     for _ in range(2):
         assert await ask(upstream) == b"ok"
     assert [len(requests) for requests in it.connections] == [1, 1, 1]
+
+
+async def test_a_connection_that_cannot_be_read_is_closed_and_told(
+    peer: tuple[Peer, Upstream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where no more files may be opened: reading takes a second descriptor."""
+    _, upstream = peer
+
+    def dup(_: int) -> int:
+        raise OSError(errno.EMFILE, "")
+
+    upstream.pool.lanes()
+    monkeypatch.setattr(os, "dup", dup)
+    with pytest.raises(ExchangeFailed, match="cannot be reached: Too many open files"):
+        await ask(upstream)

@@ -207,19 +207,20 @@ async def _repeat(exchange: Exchange, upstream: Upstream, request: bytes, connec
 
 
 async def _connected(upstream: Upstream, connect_s: float) -> Conduit:
-    conduit, pool = Conduit(upstream.pool.buffer), upstream.pool
+    conduit = Conduit(upstream.pool.buffer)
     tls = True if upstream.tls else None
     try:
         async with asyncio.timeout(connect_s):
             await asyncio.get_running_loop().create_connection(
                 lambda: conduit, upstream.host, upstream.port, ssl=tls
             )
+        conduit.enter(upstream.pool.lanes())
     except TimeoutError:
         raise ExchangeFailed(f"ollama at {upstream.url} does not accept connections") from None
     except OSError as error:
+        conduit.close()
         why = os.strerror(error.errno) if error.errno else str(error)
         raise ExchangeFailed(f"ollama at {upstream.url} cannot be reached: {why}") from error
-    conduit.enter(pool.lanes())
     return conduit
 
 
