@@ -9,6 +9,7 @@ import pytest
 from paddock.core.install import (
     Place,
     Server,
+    Units,
     digest,
     drop_in,
     files,
@@ -18,16 +19,18 @@ from paddock.core.install import (
 )
 
 OLLAMA = Server("ollama", "ollama", "http://127.0.0.1:11434", "/srv/models")
-PLACE = Place("/etc/systemd/system", "/etc/paddock")
-UNITS = {
-    "paddock.service": "service",
-    "paddock.socket": "socket",
-    "paddock.service.d/notify-reload.conf": "reload",
-}
+PLACE = Place("/etc/systemd/system", "/etc/paddock", "/usr/lib/systemd/system")
+UNITS = Units(
+    {
+        "paddock.service": "service",
+        "paddock.socket": "socket",
+        "paddock.service.d/notify-reload.conf": "reload",
+    }
+)
 
 
-def written(server: Server = OLLAMA, version: int = 252) -> dict[str, str]:
-    return files(PLACE, server, "/opt/paddock", units=UNITS, version=version, spec="spec")
+def written(server: Server = OLLAMA, version: int = 252, *, units: Units = UNITS) -> dict[str, str]:
+    return files(PLACE, server, "/opt/paddock", units=units, version=version, spec="spec")
 
 
 def test_models_yaml_comes_first_and_the_units_are_as_shipped() -> None:
@@ -46,7 +49,7 @@ def test_the_newer_kind_of_reload_is_for_a_systemd_that_knows_it(
 
 
 def test_a_drop_in_says_what_is_of_this_host() -> None:
-    assert drop_in(OLLAMA, "/opt/paddock").splitlines()[1:] == [
+    assert drop_in(OLLAMA, "/opt/paddock", "service").splitlines()[1:] == [
         "[Service]",
         "User=ollama",
         "Group=ollama",
@@ -61,10 +64,30 @@ def test_a_drop_in_says_what_is_of_this_host() -> None:
 
 def test_for_oneself_there_is_no_other_user_and_no_folder_to_open() -> None:
     own = replace(OLLAMA, user=None, group=None)
-    text = drop_in(own, "/opt/paddock")
+    text = drop_in(own, "/opt/paddock", "service")
     assert "User=" not in text
     assert "ReadWritePaths=" not in text
     assert "/etc/systemd/system/paddock.socket.d/installed.conf" not in written(own)
+
+
+def test_beside_the_units_of_a_package_only_what_is_of_this_host_is_written() -> None:
+    found = written(units=replace(UNITS, are_packaged=True))
+    assert list(found) == [
+        "/etc/paddock/models.yaml",
+        "/etc/systemd/system/paddock.service.d/installed.conf",
+        "/etc/systemd/system/paddock.socket.d/installed.conf",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "is_said"),
+    [("ExecStart=/opt/paddock run", False), ("ExecStart=/opt/paddock run --managed", True)],
+)
+def test_where_the_program_is_is_said_only_where_the_unit_says_otherwise(
+    start: str, is_said: bool
+) -> None:
+    text = drop_in(OLLAMA, "/opt/paddock", f"[Service]\n{start}\n")
+    assert ("ExecStart=/opt/paddock run\n" in text) is is_said
 
 
 @pytest.mark.parametrize(

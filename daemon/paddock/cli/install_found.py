@@ -14,14 +14,23 @@ from pathlib import Path
 from typing import Self
 
 import paddock
-from paddock.core.install import RECEIPT, SPEC, Place, Server, digest, read_receipt
+from paddock.core.install import (
+    RECEIPT,
+    SPEC,
+    UNITS,
+    Place,
+    Server,
+    Units,
+    digest,
+    read_receipt,
+)
 from paddock.edges.sources_reach import Reader, closed_part
-from paddock.edges.systemd_manager import BOOTED, Manager, environment_of
+from paddock.edges.systemd_manager import BOOTED, Manager, environment_of, shipped_units
 from paddock.errors import PaddockError, words
 from paddock.settings import load_settings, parse_host
 
 OLLAMA = "ollama.service"
-_SYSTEM = Place("/etc/systemd/system", "/etc/paddock")
+_SYSTEM = Place("/etc/systemd/system", "/etc/paddock", "/usr/lib/systemd/system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +52,22 @@ class Scope:
             what = "installing for the host needs root: use sudo, or --user for your own Ollama"
             raise PaddockError(what, reason="NotPermitted")
         config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        own = Place(str(config / "systemd" / "user"), str(config / "paddock"))
+        units, etc = str(config / "systemd" / "user"), str(config / "paddock")
+        own = Place(units, etc, "/usr/lib/systemd/user")
         return cls(is_user, own if is_user else _SYSTEM, Manager(is_user=is_user))
 
     def etc(self, name: str) -> str:
         """A file of Paddock's."""
         return str(Path(self.place.etc, name))
+
+    def units(self) -> Units:
+        """Those that a package of this host's has put in place, else those that Paddock ships."""
+        texts = dict(shipped_units(is_user=self.is_user))
+        packaged = {name: Path(self.place.packaged, name) for name in UNITS}
+        if not all(path.is_file() for path in packaged.values()):
+            return Units(texts)
+        texts |= {name: path.read_text(encoding="utf-8") for name, path in packaged.items()}
+        return Units(texts, are_packaged=True)
 
 
 def found_server(scope: Scope) -> Server:
@@ -89,7 +108,7 @@ def program_path(called: str, python: str) -> str:
 
 def obstacles(scope: Scope, server: Server, wanted: dict[str, str], *, program: str) -> list[str]:
     """What stands in the way, a line each, with what to do about it."""
-    found = [*_foreign(scope, wanted)]
+    found = [*_foreign(scope, wanted), *_hiding(scope)]
     if not Path(server.models_dir).is_dir():
         found.append(f"{server.models_dir} is not there: run Ollama once, so that it makes it")
     if server.user is not None:
@@ -117,6 +136,19 @@ def _foreign(scope: Scope, wanted: dict[str, str]) -> list[str]:
         f"{path} is there and not as it would be made: move it away"
         for path, text in wanted.items()
         if Path(path).name != SPEC and _digest(Path(path)) not in {digest(text), ours.get(path), ""}
+    ]
+
+
+def _hiding(scope: Scope) -> list[str]:
+    """Units that hide those of a package, because they were there before it."""
+    if not scope.units().are_packaged:
+        return []
+    undo = f"paddock uninstall-service{' --user' if scope.is_user else ''}"
+    paths = [Path(scope.place.units, name) for name in UNITS]
+    return [
+        f"{path} hides the unit of the package: {undo}, or move it away"
+        for path in paths
+        if os.path.lexists(path)
     ]
 
 

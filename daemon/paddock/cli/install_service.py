@@ -21,7 +21,6 @@ from paddock.cli.install_found import (
     program_path,
 )
 from paddock.core.install import RECEIPT, SPEC, digest, files, receipt
-from paddock.edges.systemd_manager import shipped_units
 from paddock.errors import PaddockError
 from paddock.settings import load_settings
 
@@ -37,7 +36,7 @@ def install(options: argparse.Namespace) -> int:
         scope.place,
         server,
         program,
-        units=shipped_units(is_user=options.user),
+        units=scope.units(),
         version=scope.manager.version(),
         spec=_spec(server.host, server.models_dir),
     )

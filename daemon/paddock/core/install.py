@@ -1,8 +1,9 @@
 """What `install-service` puts in place: the files, and what they say for this very host.
 
 Pure. The units are put there as they are shipped; what is of this host (Ollama's user, address and
-folder, where Paddock lies) is in a drop-in beside them. The receipt tells which files were made,
-so that they, and no others, can be taken away again.
+folder, where Paddock lies) is in a drop-in beside them. Where a package of the host's brings the
+units, the drop-ins are all that is written. The receipt tells which files were made, so that they,
+and no others, can be taken away again.
 """
 
 from __future__ import annotations
@@ -36,34 +37,46 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the files go: the folder of the units, and Paddock's own."""
+    """Where the files go: the folder of the units, and Paddock's own; and where a package of the
+    host's has its units."""
 
     units: str
     etc: str
+    packaged: str
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The units by their names, and whether a package of the host's has put them in place."""
+
+    texts: Mapping[str, str]
+    are_packaged: bool = False
 
 
 def files(
-    place: Place, server: Server, program: str, *, units: Mapping[str, str], version: int, spec: str
+    place: Place, server: Server, program: str, *, units: Units, version: int, spec: str
 ) -> dict[str, str]:
     """Each file to write, by its path, in the order in which they are written; `version` is
     systemd's, and `spec` the text of models.yaml."""
-    texts = {name: units[name] for name in UNITS}
-    texts[DROP_IN] = drop_in(server, program)
+    texts = {} if units.are_packaged else {name: units.texts[name] for name in UNITS}
+    texts[DROP_IN] = drop_in(server, program, units.texts[UNITS[0]])
     if server.user is not None:
         texts[SOCKET_DROP_IN] = socket_drop_in(server)
     if version >= NOTIFY_RELOAD_SINCE:
-        texts[RELOAD_DROP_IN] = units[RELOAD_DROP_IN]
+        texts[RELOAD_DROP_IN] = units.texts[RELOAD_DROP_IN]
     found = {str(PurePosixPath(place.etc, SPEC)): spec}
     return found | {str(PurePosixPath(place.units, name)): texts[name] for name in texts}
 
 
-def drop_in(server: Server, program: str) -> str:
-    """What is of this host, as a drop-in of the service."""
+def drop_in(server: Server, program: str, service: str) -> str:
+    """What is of this host, as a drop-in of the service, whose unit says where the program is."""
     lines = ["# Made by paddock install-service, of Ollama as it was then.", "[Service]"]
     if server.user is not None:
         lines += [f"User={quoted(server.user)}", f"Group={quoted(server.group or server.user)}"]
         lines += ["ReadWritePaths=", f"ReadWritePaths={quoted(server.models_dir)}"]
-    lines += ["ExecStart=", f"ExecStart={program} run"]
+    start = f"ExecStart={program} run"
+    if start not in service.splitlines():
+        lines += ["ExecStart=", start]
     lines.append(f"Environment={quoted(f'OLLAMA_HOST={server.host}')}")
     lines.append(f"Environment={quoted(f'OLLAMA_MODELS={server.models_dir}')}")
     return "\n".join([*lines, ""])
