@@ -8,10 +8,10 @@ FUZZ_S := 60
 JOBS := $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz format lock venv clean
+.PHONY: help demo test check bench fuzz format lock man packages venv clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: venv ## shows Paddock at work on a real Ollama
 	@$(PYTHON) scripts/demo.py
@@ -44,6 +44,12 @@ format: venv ## mends what ruff can mend
 
 lock: ## pins the dependencies again after a change of pyproject.toml (scripts/lock --upgrade: newest)
 	@scripts/lock
+
+man: venv ## writes the manual pages in man/ anew from the parser and the README
+	@$(PYTHON) scripts/man_pages.py
+
+packages: venv ## makes dist/: the wheel, the sdist and, on Debian, a .deb; the same bytes from the same commit
+	@$(PYTHON) scripts/packages.py
 
 venv: ## makes .venv; quick when it is there and current
 	@scripts/bootstrap

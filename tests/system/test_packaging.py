@@ -66,13 +66,17 @@ def test_the_installed_command_is_called_paddock(installed: Path, tmp_path: Path
     assert paddock.__version__ in said.split()
 
 
-def test_the_wheel_holds_every_module_and_unit_and_nothing_of_the_workshop(wheel: Path) -> None:
+def test_the_wheel_holds_every_module_unit_and_page_and_nothing_of_the_workshop(
+    wheel: Path,
+) -> None:
     source, units = ROOT / "daemon", ROOT / "systemd"
+    manual = f"paddock-{paddock.__version__}.data/data/share/man"
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(source)) for path in source.rglob("*.py")}
     files = (path.relative_to(units) for path in units.rglob("*") if path.is_file())
-    assert packed == modules | {f"paddock/units/{file}" for file in files}
+    pages = {f"{manual}/man1/paddock.1", f"{manual}/man5/models.yaml.5"}
+    assert packed == modules | pages | {f"paddock/units/{file}" for file in files}
 
 
 def test_the_installed_wheel_finds_its_units(installed: Path, tmp_path: Path) -> None:
@@ -97,7 +101,7 @@ def test_the_wheel_carries_its_licence_and_its_needs(wheel: Path) -> None:
     assert "Copyright 2026 The Paddock authors" in licence
 
 
-@pytest.mark.parametrize("folder", ["schemas", "examples", "systemd"])
+@pytest.mark.parametrize("folder", ["schemas", "examples", "systemd", "docs", "man"])
 def test_the_sdist_holds_what_an_administrator_copies(sdist: set[str], folder: str) -> None:
     files = [path for path in (ROOT / folder).rglob("*") if path.is_file()]
     assert files
