@@ -99,7 +99,7 @@ def build_deb(tree: Path, wheel: Path, dist: Path, cache: Path | None) -> None:
     add_control(tree)
     settle(tree)
     name = f"paddock_{version()}-{REVISION}_{architecture()}.deb"
-    build = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z3", "--threads-max=1", "--build"]
+    build = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--threads-max=1", "--build"]
     subprocess.run([*build, tree, dist / name], stdout=subprocess.DEVNULL, check=True)
     print(dist / name)
 
