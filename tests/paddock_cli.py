@@ -149,6 +149,7 @@ class Daemon:
     user: User
     env: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
+    command: Sequence[str | Path] = COMMAND
 
     def __enter__(self) -> Daemon:
         self.start()
@@ -177,7 +178,7 @@ class Daemon:
         """Starts it and waits until its socket answers."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "run"],
+                [*self.command, "run"],
                 env={**self.user.environment, **self.env},
                 cwd=self.user.folder,
                 stdin=subprocess.DEVNULL,
