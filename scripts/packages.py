@@ -38,7 +38,7 @@ UNITS = {
     "user/paddock.service": "usr/lib/systemd/user",
     "user/paddock.socket": "usr/lib/systemd/user",
 }
-# What tells when, where and by what a package was installed, here dpkg's to tell.
+# In these pip tells when, where and by what a package was installed.
 UNTOLD = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 
 
@@ -68,7 +68,7 @@ def epoch() -> int:
 def version() -> str:
     """Paddock's."""
     text = (ROOT / "daemon" / "paddock" / "__init__.py").read_text(encoding="utf-8")
-    return re.findall(r'__version__ = "(.+)"', text)[0]
+    return text.partition('__version__ = "')[2].partition('"')[0]
 
 
 def output(*command: str | Path) -> str:
@@ -78,7 +78,8 @@ def output(*command: str | Path) -> str:
 
 def build_wheel(dist: Path) -> Path:
     """The wheel and the sdist."""
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-t", "wheel", "-d", dist]
+    kinds = ("-t", "sdist", "-t", "wheel")
+    build = [sys.executable, "-m", "hatchling", "build", *kinds, "-d", str(dist)]
     subprocess.run(build, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     wheel = dist / f"paddock-{version()}-py3-none-any.whl"
     print(dist / f"paddock-{version()}.tar.gz", wheel, sep="\n")
@@ -90,10 +91,7 @@ def build_deb(tree: Path, wheel: Path, dist: Path, cache: Path | None) -> None:
     home = tree / HOME
     environment(home, cache)
     install(home, wheel)
-    shutil.rmtree(home / "share")
-    for path in [*home.rglob("*.dist-info/*"), *(home / "bin").iterdir()]:
-        if path.name in UNTOLD or (path.parent.name == "bin" and path.name != "python3"):
-            path.unlink()
+    untell(home)
     add_files(tree)
     add_documents(tree)
     add_control(tree)
@@ -114,7 +112,9 @@ def environment(home: Path, cache: Path | None) -> None:
         return
     (home / "bin").mkdir(parents=True)
     (home / "bin" / "python3").symlink_to(PYTHON)
-    config = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {python_version()}\n"
+    config = (
+        f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {python_version()}\n"
+    )
     (home / "pyvenv.cfg").write_text(config)
     install(home, "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
     if kept:
@@ -126,9 +126,18 @@ def environment(home: Path, cache: Path | None) -> None:
 
 def install(home: Path, *what: str | Path) -> None:
     """Has pip install into an environment, and nothing of what that needs."""
-    pip = [sys.executable, "-m", "pip", "--python", home / "bin" / "python3"]
-    options = ["-q", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+    pip = (sys.executable, "-m", "pip", "--python", home / "bin" / "python3")
+    options = ("-q", "--disable-pip-version-check", "--no-deps", "--no-compile")
     subprocess.run([*pip, "install", *options, *what], check=True)
+
+
+def untell(home: Path) -> None:
+    """Takes away what is dpkg's to tell, and programs and pages that are put elsewhere or nowhere."""
+    shutil.rmtree(home / "share")
+    programs = [path for path in (home / "bin").iterdir() if path.name != "python3"]
+    told = [path for path in home.rglob("*.dist-info/*") if path.name in UNTOLD]
+    for path in (*programs, *told):
+        path.unlink()
 
 
 def python_version() -> str:

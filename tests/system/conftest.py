@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from provider import RealPaths
+from provider import ROOT, RealPaths
 from system.bed import obstacle
+from system.debs import CACHE, EPOCH, packages, raised
 from system.hosts import Host, prepared
 
 
@@ -16,8 +19,30 @@ from system.hosts import Host, prepared
 def bedding() -> None:
     """Whether there can be a host with a systemd; without one: skipped at home, failed in CI."""
     if why := obstacle():
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"no real systemd: {why}")
+        _give_up(f"no real systemd: {why}")
+
+
+def _give_up(why: str) -> None:
+    give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+    give_up(why)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The packages of this tree, by the ends of their names: wheel, sdist and .deb."""
+    command = [ROOT / "scripts" / "apt-need", "python3", "dpkg", "lintian", "man-db"]
+    needed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if needed.returncode != 0:
+        _give_up(f"no .deb: {needed.stderr.strip()}")
+    return packages(ROOT, tmp_path_factory.mktemp("made"), "--cache", CACHE)
+
+
+@pytest.fixture(scope="session")
+def made_higher(made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same with a higher version."""
+    folder = tmp_path_factory.mktemp("higher")
+    root = raised(folder / "tree")
+    return packages(root, folder / "dist", "--cache", CACHE, SOURCE_DATE_EPOCH=EPOCH)
 
 
 @pytest.fixture(scope="module")

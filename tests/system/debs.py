@@ -50,8 +50,3 @@ def packages(root: Path, dist: Path, *options: str | Path, **env: str) -> dict[s
     )
     assert done.returncode == 0, done.stderr
     return {path.suffix: path for path in map(Path, done.stdout.splitlines())}
-
-
-def deb(root: Path, dist: Path) -> Path:
-    """The .deb of a tree; the locked packages are unpacked once, and kept."""
-    return packages(root, dist, "--cache", CACHE, SOURCE_DATE_EPOCH=EPOCH)[".deb"]

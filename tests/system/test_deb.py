@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import paddock
-from system.debs import RAISED, deb, raised
+from system.debs import RAISED
 from system.hosts import GGUF, LOADED, MODELS_DIR, SOCKET, SPEC, Host
 from system.test_systemd_install import etc
 
@@ -58,17 +58,9 @@ class Debian:
         )
 
 
-@pytest.fixture(scope="module")
-def debs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The package, and one of a higher version."""
-    folder = tmp_path_factory.mktemp("debs")
-    root = Path(__file__).resolve().parents[2]
-    return [deb(root, folder / "old"), deb(raised(folder / "tree"), folder / "new")]
-
-
 @pytest.fixture
-def debian(host: Host, debs: list[Path]) -> Iterator[Debian]:
-    bed = host.bed
+def debian(host: Host, made: dict[str, Path], made_higher: dict[str, Path]) -> Iterator[Debian]:
+    bed, debs = host.bed, [made[".deb"], made_higher[".deb"]]
     for path in debs:
         shutil.copy(path, bed.path("/srv"))
     bed.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n", "0755")
@@ -195,7 +187,7 @@ def a_unit_that_hides_the_packages_is_named(debian: Debian) -> None:
 
 def a_purge_leaves_what_another_installation_made(debian: Debian) -> None:
     before = etc(debian.host)
-    debian.host.bed.run("ln", "-s", "/dev/null", THEIRS)
+    debian.host.bed.write(THEIRS, "[Service]\nExecStart=/bin/true\n")
     debian.host.bed.run("sh", "/var/lib/dpkg/info/paddock.postrm", "purge")
     debian.host.bed.run("rm", THEIRS)
     assert etc(debian.host) == before

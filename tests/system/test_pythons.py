@@ -109,3 +109,12 @@ def test_an_installed_sdist_is_what_the_wheel_is(python: Path, built: Path, tmp_
         files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
         trees.append({path.relative_to(folder): path.read_bytes() for path in files})
     assert trees[0] == trees[1]
+
+
+def test_uv_installs_it_as_a_tool_with_the_extra(built: Path, tmp_path: Path) -> None:
+    [wheel] = built.glob("*.whl")
+    env = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
+    options = ("--python", sys._base_executable, "-c", ROOT / "requirements.lock")
+    _do(UV, "tool", "install", "-q", *options, f"paddock[hf] @ {wheel.as_uri()}", **env)
+    assert _do(tmp_path / "bin" / "paddock", "--version") == f"paddock {paddock.__version__}\n"
+    _do(tmp_path / "tools" / "paddock" / "bin" / "python", "-c", "import huggingface_hub")

@@ -73,8 +73,14 @@ def test_sysusers_makes_ollamas_user_once(bed: Bed) -> None:
     assert len(bed.run("grep", "^ollama:", "/etc/passwd").out.splitlines()) == 1
 
 
-def test_tmpfiles_makes_the_folders(bed: Bed) -> None:
+def test_tmpfiles_makes_the_folders_and_leaves_a_home_as_it_is(bed: Bed) -> None:
+    home = "/usr/share/ollama"
+    ask = ("stat", "--format=%n %U %G %a", "/run/paddock", "/etc/paddock", home)
+    made = "/run/paddock ollama ollama 755\n/etc/paddock root root 755\n"
     bed.run("systemd-sysusers", UNITS / "sysusers.conf")
     bed.run("systemd-tmpfiles", "--create", UNITS / "tmpfiles.conf")
-    made = bed.run("stat", "--format=%n %U %G %a", "/run/paddock", "/etc/paddock").out
-    assert made == "/run/paddock ollama ollama 755\n/etc/paddock root root 755\n"
+    assert bed.run(*ask).out == made + f"{home} ollama ollama 755\n"
+    bed.run("chmod", "0750", home)
+    bed.run("chown", "root", home)
+    bed.run("systemd-tmpfiles", "--create", UNITS / "tmpfiles.conf")
+    assert bed.run(*ask).out == made + f"{home} root ollama 750\n"
