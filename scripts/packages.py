@@ -8,6 +8,7 @@ is the one of daemon/paddock/__init__.py; all times are the commit's, or $SOURCE
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import hashlib
 import os
@@ -118,10 +119,17 @@ def environment(home: Path, cache: Path | None) -> None:
     (home / "pyvenv.cfg").write_text(config)
     install(home, "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
     if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=kept.parent))
-        shutil.copytree(home, new, symlinks=True, dirs_exist_ok=True)
-        new.rename(kept)
+        keep(home, kept)
+
+
+def keep(home: Path, kept: Path) -> None:
+    """Copies an environment into the cache; another build may do so at the same time."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        new = Path(folder, kept.name)
+        shutil.copytree(home, new, symlinks=True)
+        with contextlib.suppress(OSError):
+            new.rename(kept)
 
 
 def install(home: Path, *what: str | Path) -> None:
@@ -132,7 +140,7 @@ def install(home: Path, *what: str | Path) -> None:
 
 
 def untell(home: Path) -> None:
-    """Takes away what is dpkg's to tell, and programs and pages that are put elsewhere or nowhere."""
+    """Takes away what is dpkg's to tell, and programs and pages that have no place in here."""
     shutil.rmtree(home / "share")
     programs = [path for path in (home / "bin").iterdir() if path.name != "python3"]
     told = [path for path in home.rglob("*.dist-info/*") if path.name in UNTOLD]
