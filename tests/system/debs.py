@@ -46,7 +46,7 @@ def packages(root: Path, dist: Path, *options: str | Path, **env: str) -> dict[s
     """Makes the packages of a tree: wheel, sdist and .deb, by the ends of their names."""
     command = [sys.executable, root / "scripts" / "packages.py", "--dist", dist, *options]
     done = subprocess.run(
-        command, env=os.environ | env, capture_output=True, text=True, timeout=110, check=False
+        command, env=os.environ | env, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     return {path.suffix: path for path in map(Path, done.stdout.splitlines())}

@@ -17,6 +17,7 @@ from system.debs import RAISED
 from system.hosts import GGUF, LOADED, MODELS_DIR, SOCKET, SPEC, Host
 from system.test_systemd_install import etc
 
+pytestmark = pytest.mark.timeout(300)
 UNITS = ("paddock.service", "paddock.socket")
 COMMAND = "/usr/bin/paddock"
 MADE = (
@@ -76,7 +77,6 @@ def debian(host: Host, made: dict[str, Path], made_higher: dict[str, Path]) -> I
     bed.run("dpkg", "--purge", "paddock", code=None)
 
 
-@pytest.mark.timeout(300)
 def test_it_is_installed_configured_upgraded_removed_and_purged(debian: Debian) -> None:
     before = debian.traces()
     said = debian.dpkg("--install", debian.old)
@@ -155,7 +155,6 @@ def stops_when_removed_and_starts_when_it_is_back(debian: Debian) -> None:
     host.bed.wait(lambda: debian.states("ActiveState") == ["active", "active"], "it is back")
 
 
-@pytest.mark.timeout(300)
 def test_beside_a_package_install_service_makes_what_uninstalling_or_a_purge_takes_away(
     debian: Debian,
 ) -> None:

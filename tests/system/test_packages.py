@@ -10,8 +10,12 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import pytest
+
 import paddock
 from system.debs import RAISED, ROOT, copied, packages
+
+pytestmark = pytest.mark.timeout(300)  # a test that comes first makes packages, which compress
 
 
 def digests(made: dict[str, Path]) -> dict[str, str]:
