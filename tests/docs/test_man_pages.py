@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,23 +17,27 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("models.yaml.5", "paddock.1")
 
 
-def rendered(name: str) -> str:
+@pytest.fixture(scope="module")
+def man() -> Callable[[str], str]:
     """A page as `man` shows it, in one line."""
-    done = subprocess.run(
-        ["man", "--warnings", "-l", ROOT / "man" / name],
-        env=os.environ | {"LC_ALL": "C.UTF-8", "MANWIDTH": "200", "MANPAGER": "cat"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr == ""
-    return " ".join(done.stdout.split())
+    need = [ROOT / "scripts" / "apt-need", "man-db", "groff-base"]
+    needed = subprocess.run(need, capture_output=True, text=True, check=False)
+    if needed.returncode != 0:
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up(f"no man: {needed.stderr.strip()}")
 
+    def rendered(name: str) -> str:
+        done = subprocess.run(
+            ["man", "--warnings", "-l", ROOT / "man" / name],
+            env=os.environ | {"LC_ALL": "C.UTF-8", "MANWIDTH": "200", "MANPAGER": "cat"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+        return " ".join(done.stdout.split())
 
-@pytest.fixture(scope="module", autouse=True)
-def _man() -> None:
-    needed = subprocess.run([ROOT / "scripts/apt-need", "man-db", "groff-base"], check=False)
-    assert needed.returncode == 0
+    return rendered
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,8 +50,10 @@ def test_there_is_no_other_page() -> None:
     assert sorted(path.name for path in (ROOT / "man").iterdir()) == sorted(pages()) == [*NAMES]
 
 
-def test_the_page_of_the_commands_tells_of_each_and_of_this_version() -> None:
-    text = rendered("paddock.1")
+def test_the_page_of_the_commands_tells_of_each_and_of_this_version(
+    man: Callable[[str], str],
+) -> None:
+    text = man("paddock.1")
     assert f"Paddock {paddock.__version__}" in text
     for part in ("install-service [--user]", "-f, --file PATH", "PADDOCK_DRAIN", "64 wrong usage"):
         assert part in text, part
@@ -54,8 +61,8 @@ def test_the_page_of_the_commands_tells_of_each_and_of_this_version() -> None:
         assert option in text, option
 
 
-def test_the_page_of_the_file_shows_it_as_the_readme_does() -> None:
-    text = rendered("models.yaml.5")
+def test_the_page_of_the_file_shows_it_as_the_readme_does(man: Callable[[str], str]) -> None:
+    text = man("models.yaml.5")
     assert "source: {gguf: ./SmolLM2-135M-Instruct.Q4_1.gguf} # relative to this file; ~ is" in text
 
 
