@@ -120,7 +120,7 @@ class _Planner:
         told = ledger_note(self.view)
         left = [Note(out.path, out.reason, out.sentence) for out in self.desired.found.notes]
         left += [Note(self.desired.file, "Doubtful", warning) for warning in self.desired.warnings]
-        left += shared_runners(self.made_of, self.desired)
+        left += shared_runners(self.made_of, self.files, self.desired)
         return left if told is None else [told, *left]
 
     def add(self, model: DesiredModel) -> None:

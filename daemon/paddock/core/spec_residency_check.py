@@ -115,9 +115,17 @@ def _user(name: str, spec: Spec) -> _User:
     parameters = model.spec.parameters
     given = {} if parameters is None else dict(parameters.options())
     options = {key: given.get(key) for key in RUNNER_OPTIONS}
-    source = model.spec.source
-    files = {key: getattr(source, key) for key in _FILES} if isinstance(source, GgufSource) else {}
-    return _User(name, options, files, model)
+    return _User(name, options, _files(model.spec.source), model)
+
+
+def _files(source: Source | None) -> Mapping[str, object]:
+    match source:
+        case GgufSource():
+            return {key: getattr(source, key) for key in _FILES}
+        case HuggingfaceSource(projector=projector):
+            return {"projector": projector}
+        case _:
+            return {}
 
 
 def _differences(first: _User, other: _User) -> Iterator[Problem]:
@@ -126,7 +134,7 @@ def _differences(first: _User, other: _User) -> Iterator[Problem]:
     see = ("models", first.name)
     differing = [key for key in RUNNER_OPTIONS if first.options[key] != other.options[key]]
     if first.files and other.files:
-        differing += [key for key in _FILES if first.files[key] != other.files[key]]
+        differing += [key for key in first.files if first.files[key] != other.files[key]]
     if differing:
         what = f'shares its GGUF with "{first.name}" at {{see}}, with another {_words(differing)}'
         hint = "Ollama reloads it whenever the two take turns: give both the same"
