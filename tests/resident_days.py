@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from paddock.core.desired import Residency
 from paddock.core.digest import Digest, digest_of
 from paddock.core.failures import learn, runnable
+from paddock.core.keep_alive import LASTING_S
 from paddock.core.names import Name
 from paddock.core.observed import Memory, Running
 from paddock.core.outcome import Failure, Outcome
@@ -23,6 +24,7 @@ from paddock.core.policy import policy_at
 from paddock.core.residency import plan_residency
 from paddock.core.residency_cases import Moment, Runner, Want
 from paddock.core.residency_memory import learned, restarted, under_way
+from resident_tally import Room, Tally
 from scheduling import FOREVER_S, Model, Process, Request, Scheduler
 from worlds import NOW
 
@@ -48,36 +50,6 @@ class Declared:
         return digest_of(self.model.path.encode())
 
 
-@dataclass
-class Tally:
-    """What came of a day: seconds that each pin fitted and those of them that it was away, the
-    requests of ours that change memory, and what others did to pins."""
-
-    fits_s: dict[str, float] = field(default_factory=dict)
-    away_s: dict[str, float] = field(default_factory=dict)
-    requests: int = 0
-    disturbances: int = 0
-    most_in_a_row: int = 0
-    looks: int = 0
-
-    def resident(self, name: str) -> float:
-        """The share of the time that a pin fitted in which it was in memory."""
-        fits = self.fits_s.get(name, 0.0)
-        return 1.0 if not fits else 1 - self.away_s.get(name, 0.0) / fits
-
-    def line(self) -> str:
-        """The figures in one line."""
-        pins = ", ".join(
-            f"{name} {100 * self.resident(name):.3f} % ({self.away_s.get(name, 0):.0f} s away)"
-            for name in sorted(self.fits_s)
-        )
-        share = self.requests / max(self.disturbances, 1)
-        return (
-            f"{pins}; {self.requests} requests for {self.disturbances} disturbances "
-            f"({share:.2f} each, at most {self.most_in_a_row} in a row); {self.looks} looks"
-        )
-
-
 class Paddock:
     """The daemon, as far as memory goes."""
 
@@ -96,7 +68,7 @@ class Paddock:
         self._made_of = {declared.name: declared.digest for declared in file}
         self._by_name = {declared.name: declared for declared in file}
         self._woken = self._hurries = False
-        self._row = 0
+        self._plan = Plan("g", "f", 0)
         self.log: list[str] = []
 
     def start(self) -> None:
@@ -115,9 +87,21 @@ class Paddock:
 
     def disturbed(self, what: str, times: int = 1) -> None:
         """Somebody did something to a pin: what we send from here on is for that."""
-        self._tally.disturbances += times
-        self._row = 0
+        self._tally.disturbed(times)
         self.log.append(f"{self._ollama.now:.2f} {what}")
+
+    def keeps_away(self, name: Name) -> str:
+        """What keeps a pin out of memory at this time."""
+        if (job := self._jobs.get(name)) is not None:
+            if self._ollama.loading is job:
+                return "its load for us" if job.model.path in self._ollama.taken else "its load"
+            return "use" if self._ollama.is_ours_first else "Ollama's queue"
+        if any(action.name == name for action in self._queue):
+            return "another load of ours"
+        reasons = {told.name: told.reason for told in self._plan.waiting}
+        reasons |= {told.name: told.reason for told in self._plan.blocked}
+        reason = reasons.get(name)
+        return reason or ("not seen yet" if name not in self._plan.symbols else "held back")
 
     def _poll(self) -> None:
         self._look()
@@ -137,10 +121,13 @@ class Paddock:
         memory = learned(self._memory, ended, self._made_of)
         loading = {*self._jobs, *(load.name for load in self._queue)}
         memory = under_way(memory, loading, self._made_of)
-        found = plan_residency(self._wants(at), self._seen(), memory, Moment(at, "g", self._limit))
+        found = plan_residency(
+            self._wants(at), self._seen(), memory, Moment(at, "g", self._limit, self._coming())
+        )
         self._tally.looks += 1
         self._memory = found.memory
-        plan = Plan("g", "f", len(self._file), actions=found.actions, blocked=found.blocked)
+        plan = Plan("g", "f", len(self._file), found.actions, found.blocked, waiting=found.waiting)
+        self._plan = plan
         ended = [_judged(outcome, plan) for outcome in ended]
         self._failures = learn(self._failures, plan, ended, at, 0.5)
         self._give_up({action.name for action in plan.actions if isinstance(action, LoadModel)})
@@ -165,6 +152,11 @@ class Paddock:
             )
             for declared in self._file
         ]
+
+    def _coming(self) -> frozenset[Digest]:
+        """What a client's request is loading: its process is there, and ps does not list it."""
+        request = self._ollama.loading
+        return frozenset({digest_of(request.model.path.encode())} if request else ())
 
     def _seen(self) -> list[Runner]:
         known = set(self._made_of.values())
@@ -194,7 +186,7 @@ class Paddock:
     def _set(self, action: SetKeepAlive) -> None:
         self._count(action)
         if action.keep_alive == 0:
-            self._ollama.stop(self._by_name[action.name].model.path)
+            self._ollama.stop(self._by_name[action.name].model.path, is_ours=True)
             self._ended.append(Outcome(action, "done", 0.0))
             self.wake()
         else:
@@ -228,10 +220,8 @@ class Paddock:
         self._next()
 
     def _count(self, action: LoadModel | SetKeepAlive) -> None:
-        self._tally.requests += 1
-        self._row += 1
-        self._tally.most_in_a_row = max(self._tally.most_in_a_row, self._row)
         kind = type(action).__name__
+        self._tally.send(f"{kind} {action.reason}")
         self.log.append(f"{self._ollama.now:.2f}   {kind} {action.name} {action.reason}")
 
 
@@ -260,6 +250,8 @@ class Day:
         self._ollama.gone = self.paddock.wake
         pins = [declared for declared in self.file if declared.residency.preload]
         self._pins = sorted(pins, key=lambda d: (-d.residency.priority, d.name))
+        declared = frozenset(d.model.path for d in self.file)
+        self._room = Room([pin.model for pin in self._pins], declared, self.limit)
 
     def run(self) -> Tally:
         """Live through it."""
@@ -269,15 +261,9 @@ class Day:
         self._again(self.crash_s, self._crash)
         self._again(self.restart_s, self._restart)
         while self._ollama.now < self.lasts_s:
-            fits, there = self._fitting(), self._there()
-            passed = self._ollama.step()
-            for pin in fits:
-                name = pin.model.name
-                self.tally.fits_s[name] = self.tally.fits_s.get(name, 0.0) + passed
-                if pin.model.path not in there:
-                    self.tally.away_s[name] = self.tally.away_s.get(name, 0.0) + passed
-                    if passed > 3.0:
-                        self.paddock.log.append(f"{self._ollama.now:.2f}     {name} away {passed}")
+            fits, there = self._room.fitting(self._ollama), self._there()
+            causes = {name: self.paddock.keeps_away(Name.parse(name)) for name in fits - there}
+            self.tally.passed(self._ollama.step(), fits, there, causes)
         return self.tally
 
     def _again(self, mean_s: float, event: Callable[[], None]) -> None:
@@ -288,34 +274,12 @@ class Day:
         self._ollama.after(self._random.expovariate(1 / mean_s), happen)
 
     def _there(self) -> set[str]:
-        """The GGUFs in memory, and the one that Ollama is loading at this moment for a client."""
+        """The pins in memory, and the one that Ollama is loading at this moment for a client."""
         found = {path for path, process in self._ollama.runners.items() if process.alive}
         request = self._ollama.loading
-        return found if request is None or request.is_ours else found | {request.model.path}
-
-    def _fitting(self) -> list[Declared]:
-        """The pins that there is room for, by priority, beside what others have in memory or are
-        having loaded."""
-        ours = {pin.model.path for pin in self._pins}
-        others = [p.size for p in self._ollama.runners.values() if p.model.path not in ours]
-        others += [r.model.size for r in self._ollama.asked() if r.model.path not in ours]
-        used, count = sum(others), len(others)
-        fitting = []
-        room = min(self.capacity, self.limit or self.capacity)
-        for pin in self._pins:
-            process = self._ollama.runners.get(pin.model.path)
-            size = pin.model.size if process is None else max(process.size, pin.model.size)
-            last = sum(p.size for p in self._in_use_after(pin))
-            if used + size + last <= room and count < self.most:
-                used, count = used + size, count + 1
-                fitting.append(pin)
-        return fitting
-
-    def _in_use_after(self, pin: Declared) -> list[Process]:
-        """Pins that come after this one, but are in use: no use is ended for another model."""
-        after = self._pins[self._pins.index(pin) + 1 :]
-        found = (self._ollama.runners.get(other.model.path) for other in after)
-        return [process for process in found if process is not None and process.users]
+        if request is not None and not request.is_ours:
+            found.add(request.model.path)
+        return {pin.model.name for pin in self._pins if pin.model.path in found}
 
     def _chat(self) -> None:
         model = self._random.choice([*(d.model for d in self.file), *self.strangers])
@@ -368,10 +332,19 @@ def _shown(process: Process, now_s: float) -> Running:
     expires_s = process.expires_at
     if expires_s is None:
         expires_s = now_s + process.session_s
-    expires_at = None if expires_s == FOREVER_S else _time(expires_s)
+    stamp = _time(expires_s)
+    lasts = expires_s - now_s > LASTING_S
     name = Name.parse(process.model.name)
     manifest = digest_of(process.model.name.encode())
-    return Running(name, manifest, expires_at, process.size, process.num_ctx, process.alive)
+    return Running(
+        name,
+        manifest,
+        None if lasts else stamp,
+        process.size,
+        process.num_ctx,
+        process.alive,
+        stamp if lasts else None,
+    )
 
 
 def _judged(outcome: Outcome, plan: Plan) -> Outcome:

@@ -18,7 +18,9 @@ def _model(name: str, gib: float) -> Model:
 
 
 def _pin(name: str, gib: float, priority: int) -> Declared:
-    return Declared(_model(name, gib), Residency(True, FOREVER, priority=priority))
+    return Declared(
+        _model(name, gib), Residency(True, FOREVER.below(3 - priority), priority=priority)
+    )
 
 
 _FREE = Declared(_model("u", 3), Residency())

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-FOREVER_S = float("inf")
+FOREVER_S = 9_223_372_036.0  # of 63 bits of nanoseconds
 DEFAULT_S = 300.0
 
 
@@ -77,6 +77,7 @@ class Scheduler:
     runners: dict[str, Process] = field(default_factory=dict)
     loading: Request | None = None
     loads: int = 0
+    taken: set[str] = field(default_factory=set)  # what went for a request of ours
     _pending: deque[Request] = field(default_factory=deque)
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=itertools.count)
@@ -110,10 +111,12 @@ class Scheduler:
             self._pending.append(request)
             self._work()
 
-    def stop(self, path: str) -> None:
+    def stop(self, path: str, *, is_ours: bool = False) -> None:
         """An empty request with keep_alive 0."""
         process = self.runners.get(path)
         if process is not None:
+            if is_ours:
+                self.taken.add(path)
             process.expires_at = self.now
             self._expire(process)
 
@@ -128,6 +131,7 @@ class Scheduler:
         """The whole server is killed and started again."""
         self._epoch += 1
         self.runners.clear()
+        self.taken.clear()
         asked = self.asked()
         self._pending.clear()
         self.loading = None
@@ -138,18 +142,25 @@ class Scheduler:
     def used(self) -> int:
         """The bytes that are taken."""
         living = sum(p.size for p in self.runners.values() if p.alive)
-        return living + (self._size_of(self.loading) if self.loading else 0)
+        return living + (self.size_of(self.loading) if self.loading else 0)
 
     def asked(self) -> list[Request]:
         """The requests that wait for a load."""
         return [*self._pending, *([self.loading] if self.loading else [])]
+
+    @property
+    def is_ours_first(self) -> bool:
+        """Whether it is a request of ours that is being loaded, or has its turn to be."""
+        first = self.loading or (self._pending[0] if self._pending else None)
+        return first is not None and first.is_ours
 
     # Its rules.
 
     def _needs_reload(self, process: Process, request: Request) -> bool:
         return process.num_ctx != (request.num_ctx or request.model.num_ctx) or not process.alive
 
-    def _size_of(self, request: Request) -> int:
+    def size_of(self, request: Request) -> int:
+        """The bytes that the runner for a request will take."""
         return request.model.takes(request.num_ctx or request.model.num_ctx)
 
     def _use(self, process: Process, request: Request) -> None:
@@ -210,10 +221,12 @@ class Scheduler:
                 self._use(process, request)
             elif (giver := self._gives_way(request, process)) is not None:
                 giver.session_s, giver.timer = 0, giver.timer + 1
+                if request.is_ours and giver is not process:
+                    self.taken.add(giver.model.path)
                 if giver.users and giver.alive:
                     return  # at its end
                 self._drop(giver)
-            elif self._size_of(request) > self.capacity:
+            elif self.size_of(request) > self.capacity:
                 self._pending.popleft()
                 request.ended(False)
             else:
@@ -223,7 +236,7 @@ class Scheduler:
     def _gives_way(self, request: Request, process: Process | None) -> Process | None:
         if process is not None:
             return process
-        full = self.used() + self._size_of(request) > self.capacity
+        full = self.used() + self.size_of(request) > self.capacity
         if not self.runners or not (full or len(self.runners) >= self.most):
             return None
         by_rank = sorted(self.runners.values(), key=lambda p: (p.session_s, p.model.path))
@@ -248,6 +261,7 @@ class Scheduler:
     def _loaded(self, request: Request) -> None:
         self.loading = None
         self.loads += 1
+        self.taken.discard(request.model.path)
         session_s = DEFAULT_S if request.keep_alive_s is None else request.keep_alive_s
         process = Process(request.model, request.num_ctx or request.model.num_ctx, session_s)
         if request.cancelled:

@@ -2,9 +2,14 @@
 
     .venv/bin/python tests/bench/bench_residency.py [DAYS]
 
-Prints a line a scene and day: how much of the time that a pin fitted it was in memory, and how many
-requests of Paddock's there were for how many disturbances. See tests/scheduling.py for what the
-model of Ollama's scheduler keeps of it.
+Prints for each scene and day how much of all time each pin was in memory, how much of the time that
+it fitted, and how much of that without what was unavoidable; how many requests of Paddock's there
+were for how many disturbances; and by what the time that pins were away was lost.
+
+What "fits" and "unavoidable" mean says tests/resident_tally.py: a pin fits if there is room for it,
+by priority, beside what is in use or else cannot be moved at that time. In use counts for Ollama's
+room and for the memory_limit alike. Time in which Paddock could have had the pin there is lost,
+whatever the reason. See tests/scheduling.py for what the model of Ollama's scheduler keeps of it.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ def main() -> None:
     days = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     for name, scene in SCENES.items():
         for seed in range(1, days + 1):
-            print(f"{name:8} {seed}: {scene(seed).run().line()}")
+            print(f"{name}, seed {seed}\n{scene(seed).run().line()}")
 
 
 if __name__ == "__main__":

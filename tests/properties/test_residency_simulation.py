@@ -16,33 +16,40 @@ from hypothesis import strategies as st
 from paddock.core.digest import Digest, digest_of
 from paddock.core.keep_alive import FOREVER, UNLOAD, KeepAlive
 from paddock.core.names import Name
-from paddock.core.observed import Displaced, Load, Memory, Running
+from paddock.core.observed import Full, Load, Memory, Running, Went
 from paddock.core.plan import LoadModel
 from paddock.core.policy import Policy
 from paddock.core.residency import Residence, plan_residency
 from paddock.core.residency_cases import Moment, Runner, Want
 from resident_days import Day
 from resident_scenes import crowded, limited, quiet, roomy, tight
+from resident_tally import Tally
 from worlds import NOW
 
 MOST_REQUESTS = 2.0  # for each thing that others do
+SEEDS = st.integers(1, 1 << 30)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_pin_is_in_memory_for_all_but_a_thousandth_of_the_time(seed: int) -> None:
-    tally = roomy(seed).run()
-    assert set(tally.fits_s) == {"a", "b", "c"}, tally.line()
-    assert all(tally.resident(name) > 0.999 for name in "abc"), tally.line()
-    assert tally.requests <= MOST_REQUESTS * tally.disturbances, tally.line()
+@given(SEEDS)
+@settings(max_examples=3, deadline=None)
+def test_where_all_fit_a_pin_is_in_memory_for_all_but_a_thousandth_of_a_day(seed: int) -> None:
+    """Counted as lost is all but the loads (2 s each) of what others took. With them it depends on
+    how often others do so: some fifteen times a day and pin make a load of 0.04 % of it."""
+    tally = told(roomy, seed)
+    assert set(tally.fits_s) == {"a", "b", "c"}
+    assert all(tally.fits_s[name] == pytest.approx(tally.seconds) for name in "abc")
+    assert all(tally.held(name) > 0.999 for name in "abc")
+    assert all(tally.resident(name) > 0.9985 for name in "abc")
 
 
-def test_within_a_limit_the_higher_pins_stay_and_the_last_is_not_loaded() -> None:
-    """While a client uses the last one, a pin that it stops meanwhile has to wait for its end."""
-    day = limited(1)
-    tally = day.run()
-    assert all(tally.resident(name) > 0.995 for name in "ab"), tally.line()
-    assert tally.requests <= MOST_REQUESTS * tally.disturbances, tally.line()
-    assert not [line for line in day.paddock.log if "LoadModel c" in line], tally.line()
+@given(SEEDS)
+@settings(max_examples=3, deadline=None)
+def test_within_a_limit_the_higher_pins_stay_and_the_last_is_not_loaded(seed: int) -> None:
+    day = limited(seed)
+    tally = told(lambda _: day, seed)
+    assert all(tally.held(name) > 0.999 for name in "ab")
+    assert all(tally.resident(name) > 0.998 for name in "ab")
+    assert not [line for line in day.paddock.log if "LoadModel c" in line]
 
 
 def test_pins_that_cannot_all_fit_are_settled_and_stay_settled() -> None:
@@ -52,14 +59,26 @@ def test_pins_that_cannot_all_fit_are_settled_and_stay_settled() -> None:
     assert tally.requests <= 6 + 3 * 6, tally.line()
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("scene", [tight, crowded])
-def test_what_clients_want_beside_the_pins_is_not_fought_over(
-    scene: Callable[[int], Day],
+@given(seed=SEEDS)
+@settings(max_examples=2, deadline=None)
+def test_where_clients_want_more_than_fits_pins_are_back_soon_and_nobody_fights(
+    scene: Callable[[int], Day], seed: int
 ) -> None:
-    tally = scene(1).run()
-    assert tally.disturbances > 500, tally.line()
-    assert tally.requests <= MOST_REQUESTS * tally.disturbances, tally.line()
-    assert all(tally.resident(name) > 0.9 for name in "ab"), tally.line()
+    """A pin may go for a client's load hundreds of times a day, and a load takes two seconds."""
+    tally = told(scene, seed)
+    assert tally.disturbances > 500
+    assert all(tally.held(name) > 0.99 for name in tally.fits_s)
+    assert all(tally.resident(name) > 0.98 for name in tally.fits_s)
+
+
+def told(scene: Callable[[int], Day], seed: int) -> Tally:
+    """A day, told with its seed."""
+    tally = scene(seed).run()
+    print(f"seed {seed}\n{tally.line()}")
+    assert tally.each <= MOST_REQUESTS
+    return tally
 
 
 # At every look.
@@ -98,19 +117,24 @@ def runners(draw: st.DrawFn) -> Runner:
 def memories(draw: st.DrawFn) -> Memory:
     some = st.frozensets(st.sampled_from(DIGESTS))
     until = NOW + timedelta(minutes=draw(st.integers(-30, 30)))
-    displaced = Displaced(NOW - timedelta(minutes=30), until, "g", draw(some), "why")
+    full = Full(draw(st.integers(1, 20)) * GIB, NOW - timedelta(minutes=30), until, "g")
     return Memory(
         polled_at=NOW - timedelta(seconds=10),
         expires={digest: draw(expiries) for digest in draw(some)},
         loaded=frozenset((draw(st.sampled_from(NAMES)), digest) for digest in draw(some)),
-        shown={digest: draw(expiries) for digest in draw(some)},
+        shown={digest: draw(runners()).running for digest in draw(some)},
         loads={digest: Load(draw(st.booleans())) for digest in draw(some)},
         loading=draw(some),
-        beside=draw(some),
         asserted={digest: draw(expiries) for digest in draw(some)},
         sizes={(digest, None): draw(st.integers(1, 9)) * GIB for digest in draw(some)},
         held=draw(st.frozensets(st.sampled_from(NAMES))),
-        displaced=dict.fromkeys(draw(some), displaced),
+        busy={digest: draw(expiries) for digest in draw(some)},
+        fresh=draw(some),
+        released=draw(some),
+        went={digest: Went(NOW, draw(runners()).running) for digest in draw(some)},
+        came=draw(some),
+        most_bytes=draw(st.integers(0, 20)) * GIB,
+        full=draw(st.none() | st.just(full)),
     )
 
 

@@ -99,3 +99,21 @@ def test_no_finite_time_overflows_in_ollama(nanoseconds: int) -> None:
 def test_what_is_shown_reads_as_the_same_time(microseconds: int) -> None:
     keep_alive = KeepAlive.parse(f"{microseconds}us")
     assert keep_alive.is_unload or KeepAlive.parse(keep_alive.display) == keep_alive
+
+
+@given(st.integers(min_value=1, max_value=10**9))
+def test_what_stays_for_ever_goes_by_its_priority_and_is_for_ever_all_the_same(above: int) -> None:
+    """Ollama counts -1 as 292 years, and what is above 100 is read as for ever."""
+    lower, higher = FOREVER.below(above).wire, FOREVER.below(above - 1).wire
+    assert 100 * 365 * 86_400 < lower < 2**63 / 1e9
+    assert higher == -1 or lower < higher or above > 190
+    assert FOREVER.below(above) == FOREVER
+    assert KeepAlive(300.0).below(above).wire == 300
+
+
+def test_a_turn_is_told_by_the_years_that_are_left() -> None:
+    year_s = 365 * 86_400
+    first, third = 292.4 * year_s, 290.4 * year_s
+    assert (FOREVER.is_shown(first), FOREVER.is_shown(third)) == (True, False)
+    assert (FOREVER.below(2).is_shown(first), FOREVER.below(2).is_shown(third)) == (False, True)
+    assert not KeepAlive(300.0).is_shown(first)

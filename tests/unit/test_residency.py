@@ -12,7 +12,7 @@ from paddock.core.desired import Window
 from paddock.core.digest import Digest, digest_of
 from paddock.core.keep_alive import FOREVER, UNLOAD, KeepAlive
 from paddock.core.names import Name
-from paddock.core.observed import Displaced, Load, Memory, Running
+from paddock.core.observed import Full, Load, Memory, Running, Went
 from paddock.core.outcome import Outcome
 from paddock.core.plan import LoadModel, SetKeepAlive
 from paddock.core.policy import Policy
@@ -199,9 +199,10 @@ def test_a_poll_remembers_what_ran_and_what_ran_before() -> None:
         {X: runner.expires_at, Y: NOW},
         frozenset({(A, X), (B, Y)}),
         {runner.manifest_digest: X},
-        shown={X: runner.expires_at},
-        beside=frozenset({X}),
+        shown={X: runner},
         sizes={(X, 4096): 1},
+        fresh=frozenset({X}),
+        most_bytes=1,
     )
 
 
@@ -378,14 +379,15 @@ def test_a_pin_larger_than_the_limit_is_never_loaded() -> None:
 # What loads teach, where there is no limit.
 
 
-def after_loading(*digests: Digest, beside: Mapping[Digest, datetime | None]) -> Memory:
+def after_loading(*digests: Digest, gone: Mapping[Digest, Name]) -> Memory:
+    """These were loaded by us, and those were there before, for ever, and are gone."""
     loads = {digest: Load(True) for digest in digests}
-    was = frozenset(beside)
-    return Memory(NOW - POLL, loads=loads, beside=was, loaded=frozenset({(A, X)}))
+    went = {d: Went(NOW - POLL, running(name, size=4 * GIB)) for d, name in gone.items()}
+    return Memory(NOW - POLL, loads=loads, went=went, loaded=frozenset({(A, X)}))
 
 
 def test_the_lower_of_two_that_evict_each_other_gives_up_its_place() -> None:
-    memory = after_loading(Y, beside={X: None})
+    memory = after_loading(Y, gone={X: A})
     assert told(*pins(a=0, b=1), ps=[sized(B, Y, 4)], memory=memory) == ["a DoesNotFit"]
     assert told(*pins(a=1, b=0), ps=[sized(B, Y, 4)], memory=memory) == [
         "SetKeepAlive b DoesNotFit",
@@ -394,37 +396,57 @@ def test_the_lower_of_two_that_evict_each_other_gives_up_its_place() -> None:
 
 
 def test_of_equal_priorities_the_later_name_gives_up() -> None:
-    memory = after_loading(X, beside={Y: None})
+    memory = after_loading(X, gone={Y: B})
     assert told(*pins(a=0, b=0), ps=[sized(A, X, 4)], memory=memory) == ["b DoesNotFit"]
 
 
-def test_a_model_that_goes_while_a_stranger_comes_did_not_yield_to_our_load() -> None:
-    memory = after_loading(Y, beside={X: None})
-    ps = [sized(B, Y, 4), sized(C, Z, 4)]
-    assert told(*pins(a=0, b=0), ps=ps, memory=memory) == ["LoadModel a Evicted"]
-
-
 def test_a_runner_that_died_while_another_was_loaded_did_not_yield() -> None:
-    memory = after_loading(Y, beside={X: None})
+    memory = replace(after_loading(Y, gone={}), shown={X: running()})
     dead = replace(running(), alive=False)
     assert told(*pins(a=0, b=0), ps=[sized(B, Y, 4), (dead, X)], memory=memory) == [
         "LoadModel a RunnerDied"
     ]
 
 
-def given_up(**changes: object) -> Memory:
-    """B has given up its place beside A."""
-    since, until = NOW - timedelta(minutes=5), NOW + timedelta(minutes=25)
-    displaced = Displaced(since, until, "g", frozenset({X}), "does not fit")
-    return Memory(NOW - POLL, displaced={Y: replace(displaced, **changes)})  # type: ignore[arg-type]
+def test_what_was_told_to_go_did_not_yield_to_what_came() -> None:
+    memory = replace(after_loading(Y, gone={}), shown={X: running(size=4 * GIB)})
+    asked = SetKeepAlive(
+        name=A, reason="x", message="", symbol="~", keep_alive=0, running=A, num_ctx=None
+    )
+    memory = learned(memory, [Outcome(asked, "done", 0.1)], {A: X})
+    ps = [sized(B, Y, 4)]
+    found = residence(*pins(a=0, b=0), ps=ps, memory=memory)
+    assert ([a.reason for a in found.actions], found.memory.full) == (["Evicted"], None)
+
+
+def test_what_went_once_although_it_had_room_before_may_be_chance() -> None:
+    memory = replace(after_loading(Y, gone={X: A}), most_bytes=8 * GIB)
+    found = residence(*pins(a=0, b=0), ps=[sized(B, Y, 4)], memory=memory)
+    assert [str(action.name) for action in found.actions] == ["a"]
+    assert (found.memory.full, found.memory.most_bytes) == (None, 4 * GIB)
+    twice = replace(memory, most_bytes=found.memory.most_bytes)
+    assert told(*pins(a=0, b=1), ps=[sized(B, Y, 4)], memory=twice) == ["a DoesNotFit"]
+
+
+FULL = Full(8 * GIB, NOW - timedelta(minutes=5), NOW + timedelta(minutes=25), "g")
+
+
+def full(**changes: object) -> Memory:
+    """Two of the pins do not fit; it is known how large they are."""
+    known = replace(FULL, **changes)  # type: ignore[arg-type]
+    names = {X: A, Y: B, Z: C}
+    return Memory(
+        NOW - POLL,
+        shown={digest: running(name) for digest, name in names.items()},
+        released=frozenset(names),
+        sizes={(digest, None): 4 * GIB for digest in names},
+        full=known,
+    )
 
 
 def test_what_gave_up_its_place_stays_out_and_what_holds_it_is_loaded_again() -> None:
-    assert told(*pins(a=0, b=0), ps=[sized(A, X, 4)], memory=given_up()) == ["b DoesNotFit"]
-    assert told(*pins(a=0, b=0), ps=[], memory=given_up()) == [
-        "LoadModel a NotLoaded",
-        "b DoesNotFit",
-    ]
+    assert told(*pins(a=0, b=0), ps=[sized(A, X, 4)], memory=full()) == ["b DoesNotFit"]
+    assert told(*pins(a=0, b=0), ps=[], memory=full()) == ["LoadModel a NotLoaded", "b DoesNotFit"]
 
 
 @pytest.mark.parametrize(
@@ -432,46 +454,162 @@ def test_what_gave_up_its_place_stays_out_and_what_holds_it_is_loaded_again() ->
     [
         {"since": NOW - timedelta(minutes=30), "until": NOW},
         {"generation": "an older file"},
-        {"beside": frozenset({X, Z})},
+        {"size_bytes": 8 * GIB + 1},
     ],
 )
 def test_what_gave_up_its_place_is_tried_again_once_something_has_changed(
     changes: Mapping[str, object],
 ) -> None:
-    memory = given_up(**changes)
+    memory = full(**changes)
     assert told(*pins(a=0, b=0), ps=[sized(A, X, 4)], memory=memory) == ["LoadModel b NotLoaded"]
 
 
 def test_what_runs_beside_all_others_after_all_has_a_place() -> None:
     ps = [sized(A, X, 4), sized(B, Y, 4)]
-    found = residence(*pins(a=0, b=0), ps=ps, memory=given_up())
-    assert (found.actions, found.blocked, found.memory.displaced) == ((), (), {})
+    found = residence(*pins(a=0, b=0), ps=ps, memory=full())
+    assert (found.actions, found.blocked, found.memory.full) == ((), (), None)
 
 
 def test_a_client_that_loads_what_gave_up_its_place_does_not_keep_it_there() -> None:
     ps = [(running(B, NOW + timedelta(minutes=5), 4 * GIB), Y)]
-    assert told(*pins(a=0, b=0), ps=ps, memory=given_up()) == [
+    assert told(*pins(a=0, b=0), ps=ps, memory=full()) == [
         "SetKeepAlive b DoesNotFit",
         "a MemoryInUse",
     ]
 
 
+def test_what_a_client_keeps_for_ever_takes_the_place_of_the_last() -> None:
+    ps = [sized(A, X, 4), sized(Name.parse("stranger"), Z, 4)]
+    assert told(*pins(a=0, b=0), ps=ps, memory=full(size_bytes=12 * GIB)) == ["b DoesNotFit"]
+
+
 def test_each_try_that_fails_doubles_the_time_to_the_next() -> None:
     since, until = NOW - timedelta(minutes=31), NOW - timedelta(minutes=1)
-    memory = replace(
-        after_loading(Y, beside={X: None}), displaced=given_up(since=since, until=until).displaced
-    )
+    memory = replace(after_loading(Y, gone={X: A}), full=replace(FULL, since=since, until=until))
     found = residence(*pins(a=1, b=0), ps=[sized(B, Y, 4)], memory=memory)
-    assert found.memory.displaced[Y].until == NOW + timedelta(hours=1)
+    assert found.memory.full == Full(8 * GIB, NOW, NOW + timedelta(hours=1), "g")
+
+
+def test_what_a_client_found_out_again_does_not() -> None:
+    since, until = NOW - timedelta(minutes=31), NOW - timedelta(minutes=1)
+    memory = replace(
+        after_loading(gone={X: A}),
+        full=replace(FULL, since=since, until=until),
+        shown={},
+    )
+    found = residence(*pins(a=1, b=0), ps=[sized(C, Z, 4)], memory=memory)
+    assert found.memory.full == Full(8 * GIB, NOW, NOW + timedelta(minutes=30), "g")
 
 
 def test_of_three_the_one_that_comes_last_gives_up_whatever_ollama_put_out() -> None:
-    memory = after_loading(Y, beside={X: None, Z: None})
+    memory = replace(after_loading(Y, gone={X: A}), shown={Z: running(C, size=4 * GIB)})
     ps = [sized(B, Y, 4), sized(C, Z, 4)]
     assert told(*pins(a=3, b=2, c=1), ps=ps, memory=memory) == [
+        "LoadModel a Evicted",
         "SetKeepAlive c DoesNotFit",
+    ]
+
+
+# Others in use.
+
+SOON = NOW + timedelta(minutes=5)
+
+
+def stranger(expires_at: datetime | None, gib: int = 4) -> tuple[Running, Digest | None]:
+    return running(Name.parse("stranger"), expires_at, gib * GIB), Z
+
+
+def test_a_pin_that_went_for_a_model_in_use_waits_for_the_end_of_that() -> None:
+    seen = {X: running(size=4 * GIB), Y: running(B, size=4 * GIB)}
+    memory = Memory(NOW - POLL, shown=seen, loaded=frozenset({(A, X), (B, Y)}))
+    wants, there = pins(a=1, b=0), sized(A, X, 4)
+    came = residence(*wants, ps=[there, stranger(SOON)], memory=memory)
+    assert [f"{w.name} {w.reason}" for w in came.waiting] == ["b MemoryInUse"]
+    assert came.memory.full is not None
+    assert came.memory.full.size_bytes == 12 * GIB
+
+    def later(seconds: float, expires_at: datetime, before: Residence) -> Residence:
+        runners = [Runner(*there), Runner(*stranger(expires_at))]
+        at = NOW + timedelta(seconds=seconds)
+        return plan_residency(wants, runners, before.memory, Moment(at, "g"))
+
+    used = later(2, SOON + timedelta(seconds=2), came)
+    assert [f"{w.name} {w.reason}" for w in used.waiting] == ["b MemoryInUse"]
+    assert used.waiting[0].message == "load, once another model has left memory"
+    idle = later(12, SOON + timedelta(seconds=7), used)
+    assert [f"{action.name} {action.reason}" for action in idle.actions] == ["b Evicted"]
+
+
+def test_what_ollama_would_have_put_out_first_was_in_use_and_is_until_it_shows_another_expiry() -> (
+    None
+):
+    """The stranger was used before; a newcomer took the place of b, and so the other was busy."""
+    newcomer = digest_of(b"newcomer")
+    seen = {X: running(size=4 * GIB), Z: stranger(SOON)[0]}
+    went = {Y: Went(NOW - POLL, running(B, size=4 * GIB), {Z: SOON})}
+    memory = Memory(NOW - POLL, shown=seen, went=went, loaded=frozenset({(A, X), (B, Y)}))
+    other = (running(C, None, 4 * GIB), newcomer)
+    found = residence(*pins(a=1, b=0), ps=[sized(A, X, 4), stranger(SOON), other], memory=memory)
+    assert found.memory.busy == {Z: SOON}
+    assert found.memory.fresh == {newcomer}
+    idle = replace(found.memory, fresh=frozenset())
+    ps = [sized(A, X, 4), stranger(SOON), other]
+    assert told(*pins(a=1, b=0), ps=ps, memory=idle) == ["b MemoryInUse"]
+    ps = [sized(A, X, 4), stranger(SOON + POLL), other]
+    assert told(*pins(a=1, b=0), ps=ps, memory=idle) == ["LoadModel b Evicted"]
+
+
+def test_a_higher_pin_takes_the_place_of_a_lower_one_at_once_where_a_third_is_in_use() -> None:
+    memory = replace(full(size_bytes=12 * GIB), busy={Z: SOON})
+    ps = [sized(B, Y, 4), stranger(SOON)]
+    assert told(*pins(a=1, b=0), ps=ps, memory=memory) == ["LoadModel a NotLoaded"]
+    assert told(*pins(a=0, b=1), ps=ps, memory=memory) == ["a MemoryInUse"]
+
+
+def test_within_the_limit_a_lower_pin_at_rest_goes_for_a_higher_one_while_a_third_is_in_use() -> (
+    None
+):
+    used = (running(C, NOW - timedelta(seconds=1), 4 * GIB), Z)
+    wants = pins(a=2, b=1, c=0)
+    assert told(*wants, ps=[sized(B, Y, 4), used], limit=10 * GIB) == [
+        "SetKeepAlive b DoesNotFit",
+        "c DoesNotFit",
         "a MemoryInUse",
     ]
+    assert told(*wants, ps=[sized(A, X, 4), used], limit=10 * GIB) == [
+        "c DoesNotFit",
+        "b MemoryInUse",
+    ]
+
+
+def test_what_went_waits_while_somebody_elses_load_is_under_way() -> None:
+    memory = Memory(NOW - POLL, went={X: Went(NOW - POLL, running())})
+    moment = Moment(NOW, "g", coming=frozenset({Y}))
+    found = plan_residency([PIN], [], memory, moment)
+    assert [w.reason for w in found.waiting] == ["MemoryInUse"]
+    long_ago = replace(memory, coming={Y: NOW - timedelta(minutes=5)})
+    assert plan_residency([PIN], [], long_ago, moment).actions, "it may be another Ollama's"
+
+
+# Turns.
+
+
+def lasting(years: float) -> tuple[Running, Digest | None]:
+    at = NOW + timedelta(days=365 * years)
+    return replace(running(), lasts_to=at), X
+
+
+def test_pins_of_a_lower_priority_go_first_and_are_put_right_where_memory_is_short() -> None:
+    lower = replace(PIN, policy=Policy(True, FOREVER.below(2)))
+    (load,) = plan(lower, ps=[])
+    assert isinstance(load, LoadModel)
+    assert load.keep_alive == 9_223_372_036 - 2 * 365 * 86_400
+    assert plan(lower, ps=[lasting(292.4)]) == (), "there is room"
+    memory = Memory(NOW - POLL, full=replace(FULL, size_bytes=9 * GIB))
+    assert plan(lower, ps=[lasting(290.3)], memory=memory) == ()
+    (action,) = plan(lower, ps=[lasting(292.4)], memory=memory)
+    assert (action.reason, action.keep_alive) == ("KeepAliveChanged", load.keep_alive)
+    assert action.message == "set keep_alive for ever (it was out of its turn)"
 
 
 def test_what_has_just_left_is_loaded_a_second_later_unless_a_client_does_so() -> None:
@@ -506,7 +644,7 @@ def test_while_one_is_being_loaded_what_goes_waits_and_is_judged_at_its_end() ->
 
 
 def test_nothing_that_was_learnt_of_room_outlives_ollama() -> None:
-    memory = replace(given_up(), loads={X: Load(True)}, beside=frozenset({Y}), held=frozenset({A}))
+    memory = replace(full(), loads={X: Load(True)}, busy={Y: None}, held=frozenset({A}))
     after = restarted(memory)
-    assert (after.displaced, after.loads, after.beside) == ({}, {}, frozenset())
+    assert (after.full, after.loads, after.busy) == (None, {}, {})
     assert after.held == {A}

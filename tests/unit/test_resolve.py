@@ -146,3 +146,14 @@ def test_bases_are_those_that_are_declared_next_first() -> None:
 def test_the_bases_of_a_circle_end() -> None:
     desired = desire({"a": {"source": {"model": "b"}}, "b": {"source": {"model": "a"}}})
     assert [str(base) for base in desired.bases(Name.parse("a"))] == ["b"]
+
+
+def test_pins_of_a_lower_priority_are_the_first_that_ollama_puts_out() -> None:
+    pin = GGUF | {"preload": True}
+    window = {"from": "08:00", "to": "19:00", "preload": True}
+    models = {"low": pin, "high": pin | {"priority": 5}, "late": GGUF | {"schedule": [window]}}
+    found = {name.model: model.residency for name, model in desire(models).models.items()}
+    years = (9_223_372_036 - found["low"].keep_alive.wire) / (365 * 86_400)  # type: ignore[union-attr]
+    assert (found["high"].keep_alive.wire, years) == (-1, 1)  # type: ignore[union-attr]
+    assert found["late"].schedule[0].keep_alive.wire == found["low"].keep_alive.wire  # type: ignore[union-attr]
+    assert desire({"low": pin}).models[Name.parse("low")].residency.keep_alive == FOREVER

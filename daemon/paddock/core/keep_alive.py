@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 _SECOND_NS = 1_000_000_000
+_YEAR_S = 365 * 24 * 3600
 _UNITS_NS = {
     "ns": 1,
     "us": 1_000,
@@ -26,6 +27,8 @@ _UNITS_NS = {
 }
 _MAX_NS = 2**63 // _SECOND_NS * _SECOND_NS  # the last whole second that fits Go's int64
 _MAX_CHARS = 64
+# What counts as for ever, and how Ollama counts it: 292 years.
+LASTING_S, _FOREVER_S = 100 * _YEAR_S, _MAX_NS // _SECOND_NS
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 _TERM = re.compile(rf"({_NUMBER})(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _DURATION = re.compile(rf"([-+]?)((?:{_TERM.pattern})+)", re.ASCII)
@@ -35,9 +38,14 @@ _EXAMPLES = "write 5m, 1h30m, a number of seconds, 0 or forever"
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """A time in seconds, at most 292 years; 0 unloads at once, None keeps the model for ever."""
+    """A time in seconds, at most 292 years; 0 unloads at once, None keeps the model for ever.
+
+    Of what stays for ever Ollama puts out the shortest keep_alive first, where it needs the room
+    (ollama:server/sched.go ByDurationAndName): so what has priorities `above` its own gets a year
+    less for each."""
 
     seconds: float | None
+    above: int = field(default=0, compare=False)
 
     @classmethod
     def parse(cls, value: object) -> KeepAlive:
@@ -69,8 +77,20 @@ class KeepAlive:
     def wire(self) -> int | float:
         """The JSON number for Ollama: seconds, or -1 for ever (a quoted "-1" would be a 400)."""
         if self.seconds is None:
-            return -1
+            return self._forever_s if self.above else -1
         return int(self.seconds) if self.seconds.is_integer() else self.seconds
+
+    def below(self, above: int) -> KeepAlive:
+        """The same for a model that so many priorities of the file come before."""
+        return replace(self, above=above) if self.is_forever else self
+
+    def is_shown(self, left_s: float) -> bool:
+        """Whether a runner with so many seconds left, which stays for ever, goes in its turn."""
+        return self.is_forever and abs(left_s - self._forever_s) < _YEAR_S / 2
+
+    @property
+    def _forever_s(self) -> int:
+        return max(_FOREVER_S - self.above * _YEAR_S, LASTING_S + _YEAR_S)
 
     @property
     def display(self) -> str:

@@ -35,7 +35,7 @@ class Running:
     """A model in memory, as ps tells. `manifest_digest` is that of the manifest at load, whatever
     the name says now (ollama:server/sched.go); `expires_at` is None for "never". `num_ctx` is the
     context that it was loaded with. `alive` False: its process is seen to be gone, which ps does
-    not tell until the next request."""
+    not tell until the next request. `lasts_to` is the time that ps gives for "never"."""
 
     name: Name
     manifest_digest: Digest
@@ -43,6 +43,12 @@ class Running:
     size_bytes: int
     num_ctx: int | None = None
     alive: bool = True
+    lasts_to: datetime | None = None
+
+    @property
+    def stamp(self) -> datetime | None:
+        """The expiry as ps gives it, also for "never"."""
+        return self.lasts_to if self.expires_at is None else self.expires_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +179,24 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Displaced:
-    """A model that gave up its place in memory, from `since` until `until` and for which
-    `generation` of the file: it does not fit `beside` these GGUFs. `why` tells people."""
+class Full:
+    """Runners of `size_bytes` together do not fit into memory: a load showed it at `since`. Until
+    `until`, and for this `generation` of the file, pins that come to as much are not tried."""
 
+    size_bytes: int
     since: datetime
     until: datetime
     generation: str
-    beside: frozenset[Digest]
-    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Went:
+    """A model that is away: since when, how it was shown last, and the stamps of those that
+    stayed."""
+
+    at: datetime
+    shown: Running
+    beside: Mapping[Digest, datetime | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,32 +215,40 @@ class Memory:
     window opened, `runners` the GGUF behind the manifests that ps names, `gone` since when a file
     of a model is away. Empty for a single look.
 
-    `shown` is what the last look saw alive, with its expiry; `loads` ended since then. `asserted`
-    is the expiry that was shown when a keep_alive was set last, which a busy runner shows on.
-    `loading` are under way; `beside` was alive when they began, and `came` has come since. `left`
-    went just now, since when. `sizes` is what runners took, by num_ctx; `held` the models that the
-    file kept in memory; `displaced` those that do not fit, also past their time."""
+    `shown` is what the last look saw alive; `loads` ended since then. `asserted` is the stamp that
+    was shown when a keep_alive was set last, which a busy runner shows on. `loading` are under way.
+    `sizes` is what runners took, by num_ctx; `held` the models that the file kept in memory.
+
+    `busy` are known to be in use for as long as they show the same, `fresh` to be in their first
+    use. `released` were told to go. `went` are wanted and away, and `came` what has come meanwhile;
+    others are having `coming` loaded, since when. `most_bytes` were in memory at once; `full` did
+    not fit."""
 
     polled_at: datetime | None = None
     expires: Mapping[Digest, datetime | None] = field(default_factory=dict)
     loaded: frozenset[tuple[Name, Digest]] = frozenset()
     runners: Mapping[Digest, Digest] = field(default_factory=dict)
     gone: Mapping[Name, datetime] = field(default_factory=dict)
-    shown: Mapping[Digest, datetime | None] = field(default_factory=dict)
+    shown: Mapping[Digest, Running] = field(default_factory=dict)
     loads: Mapping[Digest, Load] = field(default_factory=dict)
     loading: frozenset[Digest] = frozenset()
-    beside: frozenset[Digest] = frozenset()
-    came: frozenset[Digest] = frozenset()
     asserted: Mapping[Digest, datetime | None] = field(default_factory=dict)
     sizes: Mapping[tuple[Digest, int | None], int] = field(default_factory=dict)
     held: frozenset[Name] = frozenset()
-    left: Mapping[Digest, datetime] = field(default_factory=dict)
-    displaced: Mapping[Digest, Displaced] = field(default_factory=dict)
+    busy: Mapping[Digest, datetime | None] = field(default_factory=dict)
+    fresh: frozenset[Digest] = frozenset()
+    released: frozenset[Digest] = frozenset()
+    went: Mapping[Digest, Went] = field(default_factory=dict)
+    came: frozenset[Digest] = frozenset()
+    coming: Mapping[Digest, datetime] = field(default_factory=dict)
+    most_bytes: int = 0
+    full: Full | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One look at the world, at a time."""
+    """One look at the world, at a time. `coming` are GGUFs that runners are being started for, by
+    whose request ever, where that can be seen."""
 
     at: datetime
     version: str
@@ -238,6 +261,7 @@ class Observed:
     facts: Mapping[Digest, Facts] = field(default_factory=dict)
     probes: Mapping[Digest, ProbeAnswer] = field(default_factory=dict)
     memory: Memory = Memory()
+    coming: frozenset[Digest] = frozenset()
     trees: TreesFound = field(default_factory=TreesFound)
     hub: Mapping[HubFile, HubFact] = field(default_factory=dict)
 

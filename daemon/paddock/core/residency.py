@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -32,6 +32,7 @@ from paddock.core.residency_cases import (
 )
 from paddock.core.residency_memory import opened, remember
 from paddock.core.residency_room import Room, room_for
+from paddock.core.residency_use import Use, use_of, with_coming
 
 Act: TypeAlias = LoadModel | SetKeepAlive
 
@@ -51,23 +52,18 @@ def plan_residency(
     wants: Sequence[Want], runners: Sequence[Runner], memory: Memory, moment: Moment
 ) -> Residence:
     """What memory needs now."""
-    memory = opened(wants, memory)
+    memory, moment = with_coming(opened(wants, memory), moment)
     cases = cases_of(wants, runners)
-    room = room_for(cases, runners, memory, moment)
+    use = use_of(cases, runners, memory, moment)
+    room = room_for(cases, runners, memory, use, moment)
     acts = {case.digest: _act(case, room, memory, moment) for case in cases}
     actions = {digest: action for digest, action in acts.items() if action is not None}
     idle = [case for case in cases if case.digest not in actions]
     return Residence(
         actions=tuple(actions.values()),
         blocked=tuple(_blocked(idle, room)),
-        waiting=tuple(_waiting(idle, room, cases)),
-        memory=remember(
-            wants,
-            runners,
-            replace(memory, displaced=room.displaced, left=room.left),
-            moment,
-            actions.keys(),
-        ),
+        waiting=tuple(_waiting(idle, room, use, cases)),
+        memory=remember(wants, runners, use.kept(memory), moment, actions.keys()),
     )
 
 
@@ -123,16 +119,23 @@ def _in_policy(
     """Whether what a runner shows is as the file says, or says nothing: a busy one shows the expiry
     that it had before, until its requests end (ollama:server/sched.go processCompleted)."""
     expires_at = runner.expires_at
-    if digest in memory.asserted and memory.asserted[digest] == expires_at:
+    if digest in memory.asserted and memory.asserted[digest] == runner.stamp:
         return True
     if keep_alive.seconds is None or expires_at is None:
-        return keep_alive.seconds is None and expires_at is None
+        return expires_at is None and _goes_in_turn(keep_alive, runner, memory, moment)
     if expires_at <= moment.at or memory.expires.get(digest) == expires_at:
         return True  # busy, or judged already
     used_at = expires_at - timedelta(seconds=keep_alive.seconds)
     since = memory.polled_at
     is_new = since is None or since - TOLERANCE <= used_at
     return is_new and used_at <= moment.at + TOLERANCE
+
+
+def _goes_in_turn(keep_alive: KeepAlive, runner: Running, memory: Memory, moment: Moment) -> bool:
+    """Whether a pin is one, and where memory is known to be short would go in its turn."""
+    if memory.full is None or runner.stamp is None:
+        return keep_alive.is_forever
+    return keep_alive.is_shown((runner.stamp - moment.at).total_seconds())
 
 
 def _is_clients(want: Want, runner: Running, memory: Memory, moment: Moment) -> bool:
@@ -175,11 +178,13 @@ def _why_load(case: Case, memory: Memory) -> str:
 def _assert(case: Case, want: Want, keep_alive: KeepAlive) -> SetKeepAlive:
     assert case.alive is not None
     expires_at = case.alive.expires_at
-    expiry = "for ever" if expires_at is None else f"until {expires_at:%H:%M:%S} UTC"
+    was = "it was: for ever" if expires_at is None else f"it was: until {expires_at:%H:%M:%S} UTC"
+    if expires_at is None and keep_alive.is_forever:
+        was = "it was out of its turn"
     return SetKeepAlive(
         name=want.name,
-        reason="Unpinned" if keep_alive.is_forever else "KeepAliveChanged",
-        message=f"set keep_alive {keep_alive.display} (it was: {expiry})",
+        reason="Unpinned" if keep_alive.is_forever and expires_at else "KeepAliveChanged",
+        message=f"set keep_alive {keep_alive.display} ({was})",
         symbol="~",
         keep_alive=keep_alive.wire,
         running=_asked_by(case),
@@ -203,8 +208,10 @@ def _blocked(cases: Iterable[Case], room: Room) -> Iterator[Blocked]:
                 yield Blocked(want.name, "DoesNotFit", why)
 
 
-def _waiting(cases: Sequence[Case], room: Room, every: Sequence[Case]) -> Iterator[Waiting]:
-    going = [str(case.speaker.name) for case in every if case.digest in room.leaving]
+def _waiting(
+    cases: Sequence[Case], room: Room, use: Use, every: Sequence[Case]
+) -> Iterator[Waiting]:
+    going = [str(c.speaker.name) for c in every if c.digest in room.leaving | use.busy]
     message = f"load, once {', '.join(going) or 'another model'} has left memory"
     for case in cases:
         name = case.speaker.name

@@ -7,7 +7,7 @@ so one of the names speaks for all: those that preload before the others, then b
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,11 +50,13 @@ class Runner:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When and for what a plan is made: the file's generation, and its memory limit."""
+    """When and for what a plan is made: the file's generation, and its memory limit. `coming` is
+    seen to be loaded by others, and not listed yet."""
 
     at: datetime
     generation: str = ""
     limit_bytes: int | None = None
+    coming: frozenset[Digest] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,3 @@ def alive_digests(runners: Iterable[Runner]) -> Mapping[Digest, Running]:
     """The runners that live and are known, by GGUF."""
     living = (runner for runner in runners if runner.running.alive)
     return {found.digest: found.running for found in living if found.digest is not None}
-
-
-def came(alive: Collection[Digest], memory: Memory) -> frozenset[Digest]:
-    """Who came while we were loading others: it may be for these that something had to go."""
-    ours = {digest for digest, load in memory.loads.items() if load.done} | memory.loading
-    return memory.came | (frozenset(alive) - memory.beside - ours)

@@ -15,7 +15,7 @@ from paddock.core.names import Name
 from paddock.core.observed import Load, Memory, Running
 from paddock.core.outcome import Outcome
 from paddock.core.plan import LoadModel, SetKeepAlive
-from paddock.core.residency_cases import Moment, Runner, Want, alive_digests, came, is_told
+from paddock.core.residency_cases import Moment, Runner, Want, alive_digests, is_told
 
 # What Ollama and its runners say when memory was short (ollama:llm/server.go IsOutOfMemory).
 _OOM = ("memory", "oom", "cudamalloc", "failed to allocate")
@@ -43,9 +43,8 @@ def remember(
     """What the next look has to know of this one. The expiry of a runner whose keep_alive is just
     being asserted is not judged yet: the assertion may fail."""
     alive, wanted = alive_digests(runners), {want.digest for want in wants}
-    shown = {digest: running.expires_at for digest, running in alive.items()}
-    judged = {digest: at for digest, at in shown.items() if digest not in acting}
-    asserted = {d: at for d, at in memory.asserted.items() if d in shown and shown[d] == at}
+    judged = {d: running.expires_at for d, running in alive.items() if d not in acting}
+    asserted = {d: at for d, at in memory.asserted.items() if d in alive and alive[d].stamp == at}
     loaded = {(want.name, want.digest) for want in wants if want.digest in alive}
     return replace(
         memory,
@@ -53,11 +52,10 @@ def remember(
         expires=dict(memory.expires) | judged,
         loaded=memory.loaded | loaded,
         runners={r.running.manifest_digest: r.digest for r in runners if r.digest is not None},
-        shown=shown,
-        beside=memory.beside if memory.loading else frozenset(alive),
-        came=came(alive, memory) if memory.loading else frozenset(),
+        shown=alive,
         loads={},
         asserted=asserted,
+        released=memory.released - (alive.keys() - memory.shown.keys()),
         sizes=_sizes(alive, wanted, memory),
         held=_held(wants, alive, memory, moment.at),
     )
@@ -67,6 +65,7 @@ def learned(memory: Memory, outcomes: Iterable[Outcome], made_of: Mapping[Name, 
     """The memory after actions: what was loaded or could not be, and which expiry was shown when a
     keep_alive was set."""
     loads, asserted = dict(memory.loads), dict(memory.asserted)
+    released = set(memory.released)
     for outcome in outcomes:
         digest = made_of.get(outcome.action.name)
         if digest is None:
@@ -74,11 +73,13 @@ def learned(memory: Memory, outcomes: Iterable[Outcome], made_of: Mapping[Name, 
         match outcome.action:
             case LoadModel(num_ctx=num_ctx) if outcome.result == "done" or _is_oom(outcome):
                 loads[digest] = Load(outcome.result == "done", num_ctx)
+            case SetKeepAlive(keep_alive=0) if outcome.result == "done":
+                released.add(digest)
             case SetKeepAlive() if outcome.result == "done" and digest in memory.shown:
-                asserted[digest] = memory.shown[digest]
+                asserted[digest] = memory.shown[digest].stamp
             case _:
                 pass
-    return replace(memory, loads=loads, asserted=asserted)
+    return replace(memory, loads=loads, asserted=asserted, released=frozenset(released))
 
 
 def under_way(memory: Memory, names: Iterable[Name], made_of: Mapping[Name, Digest]) -> Memory:
@@ -93,12 +94,16 @@ def restarted(memory: Memory) -> Memory:
         loaded=frozenset(),
         expires={},
         shown={},
-        left={},
         loads={},
-        beside=frozenset(),
-        came=frozenset(),
         asserted={},
-        displaced={},
+        busy={},
+        fresh=frozenset(),
+        released=frozenset(),
+        went={},
+        came=frozenset(),
+        coming={},
+        most_bytes=0,
+        full=None,
     )
 
 

@@ -29,7 +29,7 @@ def with_memory(plan: Plan, desired: Desired, view: View) -> Plan:
         return plan
     runners = list(_runners(plan, observed.running, view))
     wants = [_want(model, plan, desired, view) for model in _saying(plan, desired, view)]
-    moment = Moment(observed.at, plan.generation, desired.memory_limit_bytes)
+    moment = Moment(observed.at, plan.generation, desired.memory_limit_bytes, observed.coming)
     found = plan_residency(wants, runners, observed.memory, moment)
     busy = {action.name for action in plan.actions}
     return replace(

@@ -1,74 +1,110 @@
 """Room: which of the models that want to be in memory have a place there.
 
-Pure. By the file's memory limit, and by what was learnt: a load that ended with a wanted model
-gone, or that failed for want of memory, shows that these do not fit together. Then the one that
-comes last gives up its place until something changes, so that nothing is loaded in a circle.
+Pure. By the file's memory limit, and by what is known not to fit (`core/residency_use.py`): what
+comes last gives up its place until something changes, so that nothing is loaded in a circle, and
+what has no place only because others are in use waits for the end of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from paddock.core.digest import Digest
 from paddock.core.names import Name
-from paddock.core.observed import Displaced, Memory, Running
-from paddock.core.residency_cases import Case, Moment, Runner, alive_digests, came, is_due
+from paddock.core.observed import Full, Memory
+from paddock.core.residency_cases import Case, Moment, Runner, alive_digests, is_due, is_told
+from paddock.core.residency_use import Use
 from paddock.core.sizes import show_size
 
-# Each try may cost another model its place for a while: the next one comes after twice the time.
-TRY_AGAIN, LONGEST = timedelta(minutes=30), timedelta(hours=8)
 GRACE = timedelta(seconds=1)
+_ALONE = "Ollama had too little memory to load it"
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
     """`yields` have no place, and why; of them `leaving` are still in memory. `waits` may be loaded
-    once those are gone. `left` went just now, since when: a client may have it loaded anew at this
-    moment, with options of its own, and a load of ours would be one more."""
+    once those are gone, or others are not in use any more. `left` went just now: a client may have
+    it loaded anew at this moment, with options of its own, and a load of ours would be one more."""
 
     yields: Mapping[Digest, str]
     leaving: frozenset[Digest]
     waits: frozenset[Digest]
-    displaced: Mapping[Digest, Displaced]
-    left: Mapping[Digest, datetime]
+    left: frozenset[Digest]
 
 
 def room_for(
-    cases: Sequence[Case], runners: Sequence[Runner], memory: Memory, moment: Moment
+    cases: Sequence[Case], runners: Sequence[Runner], memory: Memory, use: Use, moment: Moment
 ) -> Room:
     """Who has a place: `cases` in the order in which they come first."""
     due = {case.digest for case in cases if is_due(case, memory, moment.at)}
-    known = _displaced(cases, due, runners, memory, moment)
-    displaced = {digest: found for digest, found in known.items() if moment.at < found.until}
     running = {case.digest for case in cases if case.alive is not None}
-    short = due - displaced.keys()  # what would be loaded now
+    asking = [case for case in cases if case.digest in due | running]
+    beyond = dict(_beyond(asking, runners, memory, use, moment))
+    short = due - beyond.keys()  # what would be loaded now
     under_way = memory.loading & short
-    given_up = {d: at.why for d, at in displaced.items() if d in due or (d in running and short)}
-    leaving = given_up.keys() & running
-    left = _left(cases, short, memory, moment)
-    waits = left.keys() - under_way
-    waits |= short - under_way if leaving or under_way else set()
-    yields = given_up
+    yields = {digest: why for digest, why in beyond.items() if digest in due or short}
+    left = frozenset(d for d, went in use.went.items() if moment.at - went.at < GRACE) & short
+    waits = set(short if under_way or moment.coming else left)
+    in_use = use.busy | (yields.keys() & running)
+    held_up = (c for c in cases if _is_held_up(c, cases, runners, memory, use.full, in_use))
+    waits |= {case.digest for case in held_up} & short
     if moment.limit_bytes is not None:
+        asking = [case for case in asking if case.digest not in yields]
         others = _others(cases, runners)
-        asking = [c for c in cases if c.digest in due | running and c.digest not in given_up]
-        yields = given_up | dict(_over_limit(asking, others, memory, moment.limit_bytes))
+        yields |= _over_limit(asking, others, memory, moment.limit_bytes)
+        yields |= _give_way(asking, yields, others, memory, use, moment)
         used = others + sum(c.alive.size_bytes for c in cases if c.alive is not None)
         loads = [c for c in cases if c.digest in due - yields.keys()]
-        waits |= set(_waits(loads, used, memory, moment.limit_bytes)) - under_way
-    waiting = frozenset(waits - yields.keys())
-    return Room(yields, frozenset(yields.keys() & running), waiting, known, left)
+        waits |= set(_waits(loads, used, memory, moment.limit_bytes))
+    waiting = frozenset(waits - under_way - yields.keys())
+    return Room(yields, frozenset(yields.keys() & running), waiting, left)
 
 
-def _left(
-    cases: Iterable[Case], short: Collection[Digest], memory: Memory, moment: Moment
-) -> Mapping[Digest, datetime]:
-    """Those that the last look saw, or that went a moment before it. A dead one is listed."""
-    since = dict.fromkeys(memory.shown, moment.at) | dict(memory.left)
-    gone = {c.digest for c in cases if c.digest in short and c.runner is None}
-    return {d: at for d, at in since.items() if d in gone and moment.at - at < GRACE}
+def _beyond(
+    asking: Iterable[Case], runners: Sequence[Runner], memory: Memory, use: Use, moment: Moment
+) -> Iterator[tuple[Digest, str]]:
+    """The pins that do not fit beside those before them and what others keep for ever."""
+    full = use.full
+    if full is None or full.generation != moment.generation or moment.at >= full.until:
+        return
+    pins = [case for case in asking if case.speaker.policy.preload]
+    others = alive_digests(runners).keys() - {case.digest for case in pins}
+    used = sum(size for d, size in _lasting(runners).items() if d in others)
+    kept: list[str] = []
+    for case in pins:
+        size, _ = case.size(memory)
+        if used + size < full.size_bytes:
+            used += size
+            kept.append(str(case.speaker.name))
+        else:
+            why = f"does not fit beside {', '.join(kept)}" if kept else _ALONE
+            what = f"{why}; it is tried again when the file or what runs beside it changes"
+            yield case.digest, f"{what}, or at {full.until:%H:%M} UTC"
+
+
+def _is_held_up(
+    case: Case,
+    cases: Sequence[Case],
+    runners: Iterable[Runner],
+    memory: Memory,
+    full: Full | None,
+    in_use: Set[Digest],
+) -> bool:
+    """Whether a load of it would put out what does not come after it, since others are in use."""
+    if full is None or not in_use - {case.digest}:
+        return False
+    after = {c.digest for c in cases if c.speaker.priority < case.speaker.priority}
+    stays = {d: size for d, size in _lasting(runners).items() if d not in after}
+    stays |= {d: r.size_bytes for d, r in alive_digests(runners).items() if d in in_use}
+    return sum(stays.values()) + case.size(memory)[0] >= full.size_bytes
+
+
+def _lasting(runners: Iterable[Runner]) -> Mapping[Digest, int]:
+    """What stays until somebody unloads it, or Ollama does for a load."""
+    alive = alive_digests(runners).items()
+    return {digest: r.size_bytes for digest, r in alive if r.expires_at is None}
 
 
 def _others(cases: Iterable[Case], runners: Iterable[Runner]) -> int:
@@ -78,9 +114,7 @@ def _others(cases: Iterable[Case], runners: Iterable[Runner]) -> int:
     return sum(r.running.size_bytes for r in living if r.digest not in declared)
 
 
-def _over_limit(
-    cases: Iterable[Case], used: int, memory: Memory, limit: int
-) -> Mapping[Digest, str]:
+def _over_limit(cases: Iterable[Case], used: int, memory: Memory, limit: int) -> dict[Digest, str]:
     yields: dict[Digest, str] = {}
     kept: list[Name] = []
     for case in cases:
@@ -91,6 +125,27 @@ def _over_limit(
         else:
             yields[case.digest] = _told(size, is_estimated, limit - used, limit, kept)
     return yields
+
+
+def _give_way(
+    asking: Sequence[Case],
+    yields: Mapping[Digest, str],
+    others: int,
+    memory: Memory,
+    use: Use,
+    moment: Moment,
+) -> dict[Digest, str]:
+    """Those at rest that go for one before them, since what was told to go is in use yet."""
+    told = [c.alive for c in asking if c.digest in yields and c.alive is not None]
+    busy = sum(runner.size_bytes for runner in told if is_told(runner, moment.at))
+    if not busy or moment.limit_bytes is None:
+        return {}
+    rest = [case for case in asking if case.digest not in yields]
+    pressed = _over_limit(rest, others + busy, memory, moment.limit_bytes)
+    if all(case.alive is not None or case.digest in pressed for case in rest):
+        return {}
+    running = {case.digest for case in rest if case.alive is not None}
+    return {d: why for d, why in pressed.items() if d in running - use.busy}
 
 
 def _told(size: int, is_estimated: bool, left: int, limit: int, kept: Sequence[Name]) -> str:
@@ -108,75 +163,3 @@ def _waits(cases: Iterable[Case], used: int, memory: Memory, limit: int) -> Iter
         used += case.size(memory)[0]
         if used > limit:
             yield case.digest
-
-
-def _displaced(
-    cases: Sequence[Case],
-    due: Collection[Digest],
-    runners: Sequence[Runner],
-    memory: Memory,
-    moment: Moment,
-) -> Mapping[Digest, Displaced]:
-    """Who has given up its place, with those who do so now: until the file changes, the time is
-    over, or one of those it did not fit beside has gone for good. What runs although it did not
-    fit, while nobody misses a place, fits by now."""
-    alive = alive_digests(runners)
-    wanted = {case.digest: case for case in cases if case.speaker.policy.preload}
-    known = {d: f for d, f in memory.displaced.items() if d in wanted and _counts(f, moment)}
-    held = {d for d, found in known.items() if moment.at < found.until}
-    short = set(due) - held
-    there = {*alive, *short}
-    out = {d for d in held if known[d].beside <= there and not (d in alive and not short)}
-    learnt = _learnt([c for d, c in wanted.items() if d not in out], alive, memory, moment)
-    return {d: f for d, f in known.items() if d in out or d not in held} | dict(learnt)
-
-
-def _counts(found: Displaced, moment: Moment) -> bool:
-    """Whether it still tells how long the next time is to be: for a while after its own."""
-    is_recent = moment.at < found.until + (found.until - found.since)
-    return found.generation == moment.generation and is_recent
-
-
-def _learnt(
-    wanted: Sequence[Case], alive: Mapping[Digest, Running], memory: Memory, moment: Moment
-) -> Mapping[Digest, Displaced]:
-    """What the loads that have ended since the last look showed."""
-    failed = [c for c in wanted if c.digest in memory.loads and not memory.loads[c.digest].done]
-    if failed:
-        return {c.digest: _gives_up(c, alive, memory, moment, _FAILED) for c in failed}
-    done = {digest for digest, load in memory.loads.items() if load.done}
-    was = memory.beside | done
-    group = [c for c in wanted if c.digest in was and _is_met(c, done, memory, moment)]
-    gone = [c for c in group if c.digest not in alive]
-    if not done or came(alive, memory) or not gone or len(group) < 2:
-        return {}
-    # Ollama does not know priorities: what it put out need not be what comes last.
-    rivals = {c.digest: c for c in (*group, *(c for c in wanted if c.digest in alive))}
-    last = max(rivals.values(), key=lambda case: case.rank)
-    beside = alive.keys() | rivals.keys()
-    names = sorted(str(case.speaker.name) for case in rivals.values() if case is not last)
-    why = f"does not fit beside {', '.join(names)}"
-    return {last.digest: _gives_up(last, beside, memory, moment, why)}
-
-
-_FAILED = "Ollama had too little memory to load it"
-
-
-def _is_met(case: Case, done: Collection[Digest], memory: Memory, moment: Moment) -> bool:
-    """Whether a case took part: it was loaded, or went while another one was. One whose runner is
-    dead, or has expired, did not give way."""
-    if case.digest in done:
-        return True
-    return case.runner is None and is_due(case, memory, moment.at)
-
-
-def _gives_up(
-    case: Case, beside: Collection[Digest], memory: Memory, moment: Moment, why: str
-) -> Displaced:
-    before = memory.displaced.get(case.digest)
-    wait = TRY_AGAIN if before is None else min(2 * (before.until - before.since), LONGEST)
-    until = moment.at + wait
-    what = f"{why}; it is tried again when the file or what runs beside it changes"
-    what = f"{what}, or at {until:%H:%M} UTC"
-    others = frozenset(beside) - {case.digest}
-    return Displaced(moment.at, until, moment.generation, others, what)

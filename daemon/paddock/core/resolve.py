@@ -7,7 +7,8 @@ gives the same generation.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import Field, replace
 from datetime import UTC, tzinfo
 from typing import assert_never
 
@@ -63,11 +64,13 @@ def resolve(spec: Spec, file: str, zone: tzinfo = UTC, warnings: tuple[str, ...]
     discover = tuple(_discover(entry, spec.defaults) for entry in spec.discover)
     prune = _prune(spec.prune)
     generation = _generation(models, publish, discover, prune, spec.residency)
+    entries = [*models.values(), *(entry.model for entry in discover)]
+    priorities = {model.residency.priority for model in entries}
     return Desired(
-        models,
+        {name: _in_turn(model, priorities) for name, model in models.items()},
         generation,
         file,
-        discover=discover,
+        discover=tuple(replace(e, model=_in_turn(e.model, priorities)) for e in discover),
         publish=publish,
         prune=prune,
         memory_limit_bytes=None if spec.residency is None else spec.residency.memory_limit,
@@ -130,6 +133,22 @@ def _residency(merged: MergedModel) -> Residency:
         priority=spec.priority or 0,
         clients=spec.client_keep_alive,
     )
+
+
+def _in_turn(model: DesiredModel, priorities: Set[int]) -> DesiredModel:
+    """A model that is to stay for ever, with its turn among such."""
+    residency = model.residency
+    above = sum(priority > residency.priority for priority in priorities)
+    if not above:
+        return model
+    windows = (replace(w, keep_alive=_below(w.keep_alive, above)) for w in residency.schedule)
+    keep_alive = _below(residency.keep_alive, above)
+    residency = replace(residency, keep_alive=keep_alive, schedule=tuple(windows))
+    return replace(model, residency=residency)
+
+
+def _below(keep_alive: KeepAlive | None, above: int) -> KeepAlive | None:
+    return None if keep_alive is None else keep_alive.below(above)
 
 
 def _window(window: WindowSpec, merged: MergedModel) -> Window:
@@ -221,5 +240,7 @@ def _generation(
 
 def _plain(value: object) -> object:
     """What JSON has no word for. (`asdict` would copy all of it first.)"""
-    names = getattr(type(value), "__dataclass_fields__", None)
-    return str(value) if names is None else {name: getattr(value, name) for name in names}
+    fields: Mapping[str, Field[object]] | None = getattr(type(value), "__dataclass_fields__", None)
+    if fields is None:
+        return str(value)
+    return {name: getattr(value, name) for name, field in fields.items() if field.compare}

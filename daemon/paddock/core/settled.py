@@ -31,5 +31,11 @@ def stands(last: Last, desired: Desired, observed: Observed) -> bool:
         return False
     if not before.complete or not observed.complete:
         return False
-    now = replace(observed, at=before.at, memory=before.memory, running=before.running)
+    now = replace(
+        observed,
+        at=before.at,
+        memory=before.memory,
+        running=before.running,
+        coming=before.coming,
+    )
     return desired == last.desired and now == before

@@ -42,7 +42,7 @@ from paddock.edges.hub import look as find_in_caches
 from paddock.edges.mounts import mounts, way
 from paddock.engine.folders import look_at_folders
 from paddock.engine.look import facts_of, look_at_blobs, look_at_sources, within_limit
-from paddock.engine.residency import with_ended
+from paddock.engine.residency import with_processes
 from paddock.engine.trees import look_at_trees
 from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable, PaddockError, listed
@@ -79,14 +79,14 @@ async def observe(world: World, wish: Desired, memory: Memory) -> tuple[Desired,
         trees=disk.trees,
         hub=disk.hub,
     )
-    return disk.desired, await with_ended(world, observed)
+    return disk.desired, await with_processes(world, observed)
 
 
 async def observe_memory(world: World, before: Observed, memory: Memory) -> Observed:
     """An earlier look, with what is in memory now. Raises OllamaUnreachable."""
     running = await _known(world.ollama.running())
     observed = replace(before, at=world.clock(), running=running, memory=memory)
-    return await with_ended(world, observed)
+    return await with_processes(world, observed)
 
 
 async def _known(asked: Awaitable[T]) -> Known[T]:

@@ -21,7 +21,7 @@ from paddock.core.manifest import MODEL_TYPE, Descriptor, Manifest
 from paddock.core.names import Name, is_scratch
 from paddock.core.observed import Observed, Unknown
 from paddock.core.plan import LoadModel, SetKeepAlive, UnloadModel
-from paddock.core.view import view_of
+from paddock.core.view import View, view_of
 from paddock.edges.runners import find_runners, read_bytes
 from paddock.engine.probe import scratch
 from paddock.engine.progress import Meter
@@ -32,15 +32,34 @@ TELL_S = 1.0
 LOOK_S = 0.25
 
 
-async def with_ended(world: World, observed: Observed) -> Observed:
-    """The same, with those runners marked whose process is seen to have ended; what the others take
-    is kept. To be asked of each look at ps."""
-    if observed.running == ():
-        await world.runners.ended({})
-        return observed
+async def with_processes(world: World, observed: Observed) -> Observed:
+    """The same, with what processes tell: runners that have ended, and those that are being
+    started. To be asked of each look at ps."""
     view = view_of(observed)
     if isinstance(observed.running, Unknown) or isinstance(view, Unknown):
         return observed
+    observed = await _with_ended(world, observed, view)
+    return replace(observed, coming=await _coming(world, observed, view))
+
+
+async def _coming(world: World, observed: Observed, view: View) -> frozenset[Digest]:
+    """The GGUFs that are being loaded: a process holds them, and ps does not list them. Looked for
+    only while something is away that was there: it may have gone for one of these."""
+    assert not isinstance(observed.running, Unknown)
+    listed = {view.runner_digest(runner) for runner in observed.running}
+    if observed.memory.shown.keys() <= listed and not observed.memory.went:
+        return frozenset()
+    manifests = [file.manifest for file in view.manifests.values()]
+    digests = {manifest.model_digest for manifest in manifests if manifest is not None}
+    paths = {str(world.store.blob_path(d)): d for d in digests - listed if d is not None}
+    found = await asyncio.to_thread(find_runners, paths, is_ours=True)
+    return frozenset(paths[path] for path in found)
+
+
+async def _with_ended(world: World, observed: Observed, view: View) -> Observed:
+    """The same, with those runners marked whose process is seen to have ended; what the others take
+    is kept."""
+    assert not isinstance(observed.running, Unknown)
     blobs = {runner: view.runner_digest(runner) for runner in observed.running}
     paths = {
         str(world.store.blob_path(digest)): runner

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from paddock.core.digest import Digest, parse_digest
+from paddock.core.keep_alive import LASTING_S
 from paddock.core.names import Name, is_scratch
 from paddock.core.observed import Running, Tag
 from paddock.errors import InvalidDigest, InvalidName
 
 # Ollama shows "for ever" as 292 years from now (ollama:server/sched.go, api/types.go Duration).
-_FOREVER = timedelta(days=365 * 100)
+_FOREVER = timedelta(seconds=LASTING_S)
 
 
 def parse_tags(document: Any) -> Mapping[Name, Tag]:
@@ -39,13 +40,15 @@ def parse_running(document: Any, now: datetime) -> tuple[Running, ...]:
 def _running(document: Any, now: datetime) -> Iterator[Running]:
     for line in _models(document):
         with contextlib.suppress(InvalidName, InvalidDigest, KeyError, TypeError, ValueError):
-            expires_at = datetime.fromisoformat(line["expires_at"])
+            shown = datetime.fromisoformat(line["expires_at"])
+            lasts = shown - now > _FOREVER
             yield Running(
                 name=Name.parse_api(line["name"]),
                 manifest_digest=_digest(line["digest"]),
-                expires_at=None if expires_at - now > _FOREVER else expires_at,
+                expires_at=None if lasts else shown,
                 size_bytes=int(line.get("size") or 0),
                 num_ctx=int(line.get("context_length") or 0) or None,
+                lasts_to=shown if lasts else None,
             )
 
 
