@@ -11,17 +11,20 @@ import http.client
 import json
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from paddock.edges.runners import find_runners
 from paddock_cli import Daemon, User
 from real import RealOllama
 from recording_proxy import RecordingProxy
 
 FOREVER = "23"  # Ollama's "for ever" lies in the year 2318 or after
 LOOKS = 3
+WAIT_S = 30.0
 
 
 @dataclass
@@ -101,3 +104,27 @@ class LongAnswer:
         with contextlib.closing(self._connection):
             last: dict[str, Any] = json.loads(self._response.read().splitlines()[-1])
         return last
+
+
+@contextlib.contextmanager
+def stopped_at_start(path: str) -> Iterator[Callable[[], bool]]:
+    """Stops the next process that holds a blob as soon as it is there, and lets it go on later."""
+    found: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not found and not over.is_set():
+            for pid in find_runners([path], is_ours=True).values():
+                os.kill(pid, signal.SIGSTOP)
+                found.append(pid)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield lambda: bool(found)
+    finally:
+        over.set()
+        watcher.join(WAIT_S)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)

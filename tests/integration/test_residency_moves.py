@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,7 +16,15 @@ from paddock.engine.loop import Loop
 from paddock.engine.world import World, this_process
 from paddock_cli import Daemon, User, readiness
 from real import RealOllama
-from residents import LongAnswer, Sent, is_pinned, kill_runner, runners, through_proxy
+from residents import (
+    LongAnswer,
+    Sent,
+    is_pinned,
+    kill_runner,
+    runners,
+    stopped_at_start,
+    through_proxy,
+)
 from tiny_models import chat_model
 
 SMOL = "  smol: {source: {gguf: ./smol.gguf}, preload: true}\n"
@@ -145,30 +150,6 @@ def test_two_names_of_one_runner_go_together(tiny_user: User) -> None:
     assert runners(tiny_user.server) == []
 
 
-@contextmanager
-def _stopped_at_start(path: str) -> Iterator[Callable[[], bool]]:
-    """Stops the next process that holds a blob as soon as it is there, and lets it go on later."""
-    found: list[int] = []
-    over = threading.Event()
-
-    def watch() -> None:
-        while not found and not over.is_set():
-            for pid in find_runners([path], is_ours=True).values():
-                os.kill(pid, signal.SIGSTOP)
-                found.append(pid)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield lambda: bool(found)
-    finally:
-        over.set()
-        watcher.join(WAIT_S)
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-
 def _told(daemon: Daemon, name: str) -> str:
     """What the status says of a model that is being worked on."""
     model = next(m for m in daemon.status()["models"] if m["name"] == name)
@@ -183,7 +164,7 @@ def test_a_load_that_takes_long_is_told_of_and_keeps_nobody_waiting(tiny_user: U
     _write(tiny_user, "other", seed=7)
     with tiny_user.daemon() as daemon:
         daemon.wait_ready()
-        with _stopped_at_start(_blob(tiny_user, "smol")) as has_stopped:
+        with stopped_at_start(_blob(tiny_user, "smol")) as has_stopped:
             tiny_user.declare(SMOL)
             daemon.wait(has_stopped, "its load has begun")
             daemon.wait(lambda: _told(daemon, "smol").startswith("load smol: "), "it is told of")
@@ -203,7 +184,7 @@ def test_a_load_that_nobody_wants_any_more_is_given_up(tiny_user: User) -> None:
     tiny_user.apply()
     with tiny_user.daemon() as daemon:
         daemon.wait_ready()
-        with _stopped_at_start(_blob(tiny_user, "smol")) as has_stopped:
+        with stopped_at_start(_blob(tiny_user, "smol")) as has_stopped:
             tiny_user.declare(SMOL)
             daemon.wait(has_stopped, "its load has begun")
             tiny_user.declare("  smol: {source: {gguf: ./smol.gguf}}\n")
