@@ -5,7 +5,8 @@ function of ours can move at that time:
 
 - every other runner in use, for no use is ended for another model;
 - what a client's request is loading or waits for;
-- runners at rest that a client keeps for ever, which Ollama puts out after ours;
+- runners at rest, of models that are no pins, that a client keeps for ever: Ollama puts them out
+  after ours;
 - under a `memory_limit` all runners that nobody declared, which Paddock never unloads.
 
 Whatever else is at rest is in nobody's way: Ollama puts it out for a load. Room is what Ollama has,
@@ -66,8 +67,10 @@ class Room:
 
     def _held(self, ollama: Scheduler, but: set[str]) -> Iterator[tuple[str, tuple[int, bool]]]:
         """What we cannot move, by path: its bytes, and whether Ollama cannot either."""
+        ours = {pin.path for pin in self.pins}
         for path, process in ollama.runners.items():
-            is_fixed = process.users > 0 or process.session_s >= FOREVER_S
+            is_kept = process.session_s >= FOREVER_S and path not in ours
+            is_fixed = process.users > 0 or is_kept
             if path not in but and process.alive and (is_fixed or path not in self.declared):
                 yield path, (process.size, is_fixed)
         for request in ollama.asked():
