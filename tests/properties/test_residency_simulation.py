@@ -68,9 +68,11 @@ def test_where_clients_want_more_than_fits_pins_are_back_soon_and_nobody_fights(
 ) -> None:
     """A pin may go for a client's load hundreds of times a day, and a load takes two seconds."""
     tally = told(scene, seed)
+    pins = [name for name, fits_s in tally.fits_s.items() if fits_s > tally.seconds / 100]
+    assert {"a", "b"} <= set(pins)
     assert tally.disturbances > 500
-    assert all(tally.held(name) > 0.99 for name in tally.fits_s)
-    assert all(tally.resident(name) > 0.98 for name in tally.fits_s)
+    assert all(tally.held(name) > 0.99 for name in pins)
+    assert all(tally.resident(name) > 0.98 for name in pins)
 
 
 def told(scene: Callable[[int], Day], seed: int) -> Tally:
