@@ -54,10 +54,9 @@ def _main(how: str, folder: str, *command: str) -> None:
     else:
         parent = os.getpid()
         if os.fork() == 0:
-            libc.prctl(
-                _PARENT_DIES, signal.SIGKILL
-            )  # else a killed daemon would wait for an answer
-            if os.getppid() == parent:  # it may have ended before the line above
+            # Else a killed daemon would wait for an answer; it may have ended before this line.
+            libc.prctl(_PARENT_DIES, signal.SIGKILL)
+            if os.getppid() == parent:
                 _serve(fuse, Path(folder))
             os._exit(0)
     os.execvp(command[0], command)
