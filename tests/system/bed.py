@@ -143,8 +143,9 @@ class Bed:
 
 
 @contextmanager
-def booted(folder: Path, paths: Sequence[Path]) -> Iterator[Bed]:
-    """A bed whose mounts are below `folder`; each of `paths` can be seen in it."""
+def booted(folder: Path, paths: Sequence[Path], packages: Sequence[Path] = ()) -> Iterator[Bed]:
+    """A bed whose mounts are below `folder`; each of `paths` can be seen in it, and Debian's
+    `packages` lie over what the host has of them."""
     log = folder / "bed.log"
     outside = HERE / "bed_outside.sh"
     with log.open("wb") as errors:
@@ -154,6 +155,7 @@ def booted(folder: Path, paths: Sequence[Path]) -> Iterator[Bed]:
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
+            env=os.environ | {"BED_PACKAGES": " ".join(map(str, packages))},
         )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -1,11 +1,15 @@
 #!/bin/sh
 # bed_outside.sh FOLDER PATH...: keeps a bed for as long as its stdin is open, then takes all of it
-# away. Runs in a mount namespace of its own, so that what it mounts is gone with it.
+# away. Runs in a mount namespace of its own, so that what it mounts is gone with it. The Debian
+# packages that BED_PACKAGES names lie over what the host has of them.
 set -eu
 work=$1
 mount -t tmpfs -o mode=755 tmpfs "$work"
 mkdir "$work/upper" "$work/work" "$work/root" "$work/cgroups"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
+for package in ${BED_PACKAGES:-}; do
+    dpkg-deb --fsys-tarfile "$package" | tar -x --keep-directory-symlink -C "$work/root"
+done
 mount -t cgroup2 none "$work/cgroups"
 group=$work/cgroups$(sed -n 's/^0:://p' /proc/self/cgroup)/paddock-bed-$$
 mkdir -p "$group"

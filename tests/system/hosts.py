@@ -198,10 +198,10 @@ def _seen_in_sandbox() -> str:
 
 
 @contextmanager
-def prepared(folder: Path, real: RealPaths) -> Iterator[Host]:
-    """A host on which Ollama runs."""
+def prepared(folder: Path, real: RealPaths, packages: Sequence[Path] = ()) -> Iterator[Host]:
+    """A host on which Ollama runs, with Debian's `packages` in place of its own."""
     paths = [*python_paths(), real.ollama.resolve(), real.gguf.resolve()]
-    with booted(folder, paths) as bed:
+    with booted(folder, paths, packages) as bed:
         host = Host(bed)
         host.prepare(real)
         yield host
