@@ -1,7 +1,7 @@
 """A newer systemd than the host's, for beds: the one of Debian's backports, laid over the overlay.
 
-The packages are fetched with apt, by lists and a cache of their own, into a folder outside the tree;
-nothing is installed.
+The packages are fetched with apt, by lists and a cache of their own, into a folder outside the
+tree; nothing is installed.
 """
 
 from __future__ import annotations

@@ -41,6 +41,13 @@ def test_a_note_that_is_being_written_stays(tmp_path: Path) -> None:
     assert clear_broken(tmp_path) == []
 
 
+def test_a_broken_note_from_before_the_clock_was_put_back_goes(tmp_path: Path) -> None:
+    note = tmp_path / f"{ONE}-partial-0"
+    note.write_text("")
+    os.utime(note, (4e9, 4e9))
+    assert clear_broken(tmp_path) == [note.name]
+
+
 def test_what_only_looks_like_a_note_stays(tmp_path: Path) -> None:
     names = [f"{ONE}-partial-x", f"{ONE[:-1]}-partial-0", "x-partial-0", f"{ONE}-partial"]
     _put(tmp_path, **dict.fromkeys(names, ""))

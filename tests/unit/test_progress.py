@@ -27,7 +27,8 @@ def progress(
     done: int, total: int, *, first: int = 0, after_s: float = 10, phase: str = ""
 ) -> Progress:
     at = NOW + timedelta(seconds=after_s)
-    return Progress(1, "smol:v1", "PullModel", "pull smol:v1", done, total, first, NOW, at, phase)
+    what = "smol:v1", "PullModel", "pull smol:v1"
+    return Progress(1, *what, done, total, first, after_s, at, phase)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from gguf_files import model_bytes
 from paddock.core.digest import digest_of
 from paddock.core.names import Name
-from paddock.core.observed import FileStat
+from paddock.core.observed import FileStat, ProbeAnswer
 from paddock.edges.sources import read_facts
-from paddock.edges.state import FileRecord, State
+from paddock.edges.state import FileRecord, State, caches
 from paddock.edges.state.database import _ROWS
 
 A = Name.parse("a")
@@ -94,3 +94,25 @@ def test_files_with_the_same_header_share_what_is_known_of_it(tmp_path: Path) ->
     assert one.facts is other.facts
     assert one.digest != other.digest
     again.close()
+
+
+def test_of_too_many_files_and_probes_the_oldest_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon runs for months, and each edit of a file asks Ollama anew."""
+    monkeypatch.setattr(caches, "MAX_FILES", 3)
+    monkeypatch.setattr(caches, "MAX_PROBES", 3)
+    stats = [FileStat(1, inode, 10, 10, 10) for inode in range(5)]
+    keys = [digest_of(bytes([number])) for number in range(5)]
+    state = State(tmp_path, writable=True)
+    for number, (stat, key) in enumerate(zip(stats, keys, strict=True)):
+        path = "/a" if number in {0, 4} else f"/{number}"
+        state.remember_file(FileRecord(stat, key, None, path=path))
+        state.remember_probe(key, ProbeAnswer(b"", ()))
+    again = State(tmp_path, writable=False)
+    for known in (state, again):
+        assert [known.file(stat) is not None for stat in stats] == [False, False, True, True, True]
+        assert sorted(known.probes()) == sorted(keys[2:])
+        assert known.file_before("/a", FileStat(2, 4, 10, 10, 10)) is not None
+        assert known.file_before("/1", FileStat(2, 1, 10, 10, 10)) is None
+        known.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,20 +55,21 @@ def run(options: argparse.Namespace) -> int:
 async def _verify(settings: Settings, texts: Sequence[str], display: Display) -> list[Finding]:
     use_threads()
     world = World.to_read(settings.url, settings.models_path)
-    began = datetime.now(UTC)
+    began_s = time.monotonic()
 
-    def tell(done_bytes: int, total_bytes: int) -> None:
-        now = datetime.now(UTC)
-        display.moved(
-            Progress(0, "verify", "Verify", "hash files", done_bytes, total_bytes, 0, began, now)
-        )
+    def now(done_bytes: int, total_bytes: int) -> Progress:
+        at, elapsed_s = datetime.now(UTC), time.monotonic() - began_s
+        what = "verify", "Verify", "hash files"
+        return Progress(0, *what, done_bytes, total_bytes, 0, elapsed_s, at)
 
     try:
         world.store.check_exists()
         names = frozenset(installed_names(world.store, texts)) if texts else None
-        return await verify(world.store, world.state, names, tell)
+        return await verify(
+            world.store, world.state, names, lambda done, total: display.moved(now(done, total))
+        )
     finally:
-        display.ended(Progress(0, "verify", "Verify", "hash files", 0, 0, 0, began, began))
+        display.ended(now(0, 0))
         await world.close()
 
 

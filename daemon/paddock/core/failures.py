@@ -90,6 +90,14 @@ def _delay_s(retry: Retry, attempts: int, jitter: float) -> float | None:
             assert_never(retry)
 
 
+def postponed(failures: Mapping[Subject, Failure], by: timedelta) -> dict[Subject, Failure]:
+    """The same failures, each held back for so much longer: the wall clock was set."""
+    return {
+        subject: f if f.next_at is None else replace(f, next_at=f.next_at + by)
+        for subject, f in failures.items()
+    }
+
+
 def all_due(failures: Mapping[Subject, Failure], now: datetime) -> dict[Subject, Failure]:
     """The same failures, each to be tried again at once."""
     return {subject: replace(failure, next_at=now) for subject, failure in failures.items()}

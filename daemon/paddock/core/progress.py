@@ -23,7 +23,8 @@ _TIMES = ((3600, "h"), (60, "min"))
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """An action has done so many bytes of so many at `at`; `total_bytes` 0: not known yet.
+    """An action has done so many bytes of so many at `at`, `elapsed_s` after it began, however the
+    wall clock was set since; `total_bytes` 0: not known yet.
 
     `number` tells one from another, `first_bytes` were done before it began, `phase` is what it
     does beside moving bytes (`verifying`), if anything.
@@ -36,17 +37,16 @@ class Progress:
     done_bytes: int
     total_bytes: int
     first_bytes: int
-    started_at: datetime
+    elapsed_s: float
     at: datetime
     phase: str = ""
 
     @property
     def rate(self) -> float:
         """Bytes a second since the start; 0 while too little is known."""
-        elapsed_s = (self.at - self.started_at).total_seconds()
-        if elapsed_s < _SOON_S:
+        if self.elapsed_s < _SOON_S:
             return 0.0
-        return max(0, self.done_bytes - self.first_bytes) / elapsed_s
+        return max(0, self.done_bytes - self.first_bytes) / self.elapsed_s
 
     @property
     def left_s(self) -> float | None:

@@ -25,12 +25,15 @@ def opened(wants: Iterable[Want], memory: Memory) -> Memory:
     """At the opening of a window a model counts as not loaded yet."""
     if memory.polled_at is None:
         return memory
-    opened = {
-        (want.name, want.digest)
-        for want in wants
-        if want.policy.since is not None and want.policy.since > memory.polled_at
-    }
+    opened = {(want.name, want.digest) for want in wants if not _was_open(want, memory.polled_at)}
     return replace(memory, loaded=memory.loaded - opened) if opened else memory
+
+
+def _was_open(want: Want, polled_at: datetime) -> bool:
+    """Whether the window that is open was so at a poll, which a clock that was put back since may
+    have dated after its end. None is open, or for ever: it was."""
+    since, closes = want.policy.since, want.policy.closes
+    return (since is None or since <= polled_at) and (closes is None or polled_at < closes)
 
 
 def remember(

@@ -91,7 +91,7 @@ class Loop:
         # Ids from the time on, so that they grow over restarts too: a follower goes on by the last.
         self.event_log = EventLog(last_id=time.time_ns() // 1_000_000)
         self._news, self._changes = asyncio.Event(), asyncio.Event()
-        self._logged: dict[int, datetime] = {}
+        self._logged: dict[int, float] = {}
         world.progress.listen(self._progressed, self._ended_progress)
         world.runners.watch(self.wake.set)
         world.patience_s = PATIENCE_S
@@ -256,9 +256,8 @@ class Loop:
     def _progressed(self, progress: Progress) -> None:
         self.event_log.set_progress(progress)
         self._tell()
-        since = progress.at - self._logged.setdefault(progress.number, progress.started_at)
-        if since.total_seconds() >= LOG_PROGRESS_S:
-            self._logged[progress.number] = progress.at
+        if progress.elapsed_s - self._logged.get(progress.number, 0.0) >= LOG_PROGRESS_S:
+            self._logged[progress.number] = progress.elapsed_s
             log.info(line(progress), model=progress.name, action=progress.action)
 
     def _ended_progress(self, progress: Progress) -> None:

@@ -32,11 +32,10 @@ class Meter:
         self._number = number
         self._name, self._kind = action.name.display, type(action).__name__
         self._what = what
-        self._began = datetime.now(UTC)
         self._numbers: tuple[int, int, int] = (0, 0, 0)
         self._phase = ""
         self._moved_bytes = 0
-        self._told_s = time.monotonic()
+        self._began_s = self._told_s = time.monotonic()
 
     def report(self, done_bytes: int, total_bytes: int, *, first_bytes: int = 0) -> None:
         """So much is done of so much; `first_bytes` of it were there before."""
@@ -70,7 +69,7 @@ class Meter:
             done,
             total,
             first,
-            self._began,
+            time.monotonic() - self._began_s,
             datetime.now(UTC),
             self._phase,
         )

@@ -13,28 +13,34 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+import structlog
+
 from paddock.core.check_plan import check_plan
 from paddock.core.desired import Desired
 from paddock.core.digest import digest_of
-from paddock.core.failures import learn, runnable
+from paddock.core.failures import learn, postponed, runnable
 from paddock.core.model_status import Cycle
 from paddock.core.observed import Memory, Observed, Unknown
 from paddock.core.outcome import Failure, Outcome
 from paddock.core.plan import Action, LoadModel, Plan, SetKeepAlive, Subject
 from paddock.core.planner import make_plan, plan_again
 from paddock.core.questions import unverified
-from paddock.core.remembered import remembered
+from paddock.core.remembered import moved, remembered
 from paddock.core.residency_memory import learned, restarted, under_way
 from paddock.core.residency_plan import is_moving
 from paddock.core.settled import Last, stands
 from paddock.core.view import View, store_matches, view_of
+from paddock.core.withdraw import GONE
 from paddock.engine.apply import Report, apply_plan
+from paddock.engine.clock import Clock
 from paddock.engine.jobs import LONG, MEMORY, Jobs
 from paddock.engine.observe import observe, observe_memory
 from paddock.engine.polls import is_written
 from paddock.engine.probe import prove_store, store_mismatch
 from paddock.engine.world import World
 from paddock.errors import PaddockError
+
+log = structlog.get_logger()
 
 MAX_ROUNDS = 5
 SECOND_LOOK_S = 0.2
@@ -57,6 +63,7 @@ class Recall:
     last: Last | None = None
     is_poll: bool = False
     looked: tuple[datetime, Desired] | None = None
+    clock: Clock = field(default_factory=Clock)
 
     @classmethod
     def of(cls, world: World, jobs: Jobs) -> Recall:
@@ -66,6 +73,12 @@ class Recall:
     def ollama_restarted(self) -> None:
         """Nothing has been loaded since Ollama started."""
         self.memory = restarted(self.memory)
+
+    def follow_clock(self) -> None:
+        """What waits goes on to wait for as long as it had to, though the wall clock was set."""
+        if by := self.clock.moved_by():
+            log.info("clock moved", by_s=round(by.total_seconds(), 1))
+            self.memory, self.failures = moved(self.memory, by), postponed(self.failures, by)
 
 
 class Look(NamedTuple):
@@ -129,6 +142,7 @@ async def reconcile(
 
 async def _round(world: World, wish: Desired, recall: Recall) -> tuple[Cycle, tuple[Action, ...]]:
     """Look and plan; the cycle as it stands, and what is to be done now."""
+    recall.follow_clock()
     ended = [] if recall.jobs is None else recall.jobs.take()
     _learn_residency(recall, ended)
     desired, observed, plan = await _look(world, wish, recall)
@@ -203,7 +217,8 @@ async def _second_look(cycle: Cycle) -> bool:
     due = max((at for at in times if at is not None), default=None)
     if due is None:
         return False
-    await asyncio.sleep(max((due - datetime.now(UTC)).total_seconds(), 0) + 0.01)
+    rest = min(max(due - datetime.now(UTC), timedelta()), GONE)  # the clock may be set meanwhile
+    await asyncio.sleep(rest.total_seconds() + 0.01)
     return True
 
 

@@ -27,6 +27,8 @@ from paddock.edges.state.database import Database
 from paddock.errors import InvalidDigest, InvalidGguf, InvalidName
 
 MAX_SIZES = 1024
+# Of more than that the oldest are found out again, should anything still ask for them.
+MAX_FILES, MAX_PROBES = 16384, 4096
 # What a row may raise that we did not write, or an older Paddock did.
 _FOUND_OUT_AGAIN = contextlib.suppress(
     ValueError, LookupError, TypeError, AttributeError, InvalidDigest, InvalidGguf, InvalidName
@@ -81,9 +83,15 @@ class Caches(Database):
         stat = record.stat
         with self._remembering:
             self._keep(record)
+            old = [self._files.pop(key) for key in list(self._files)[:-MAX_FILES]]
+            for known in old:
+                if known.path is not None and self._paths.get(known.path) is known:
+                    del self._paths[known.path]
         facts = None if record.facts is None else record.facts.to_json()
         row = (*_row(stat), record.digest, facts, record.verified, record.sample, record.path)
         self.write("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?,?)", [row])
+        gone = [(known.stat.device, known.stat.inode) for known in old]
+        self.write("DELETE FROM files WHERE device = ? AND inode = ?", gone)
 
     def probes(self) -> Mapping[Digest, ProbeAnswer]:
         """Ollama's answers to probes, as they are now."""
@@ -94,6 +102,9 @@ class Caches(Database):
         self._probes[key] = answer
         row = (key, json.dumps(_answer_to_json(answer)))
         self.write("INSERT OR REPLACE INTO probes VALUES (?,?)", [row])
+        for old in list(self._probes)[:-MAX_PROBES]:
+            del self._probes[old]
+            self.write("DELETE FROM probes WHERE key = ?", [(old,)])
 
     def sizes(self) -> Mapping[tuple[Digest, int | None], int]:
         """What each GGUF took in memory, in bytes, by the context that it was loaded with; the same

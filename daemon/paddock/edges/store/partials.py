@@ -16,7 +16,8 @@ from pathlib import Path
 
 from paddock.edges.store.files import explained, scan, sync_dir
 
-# A note is truncated and written at once: an empty one that is younger may be on its way.
+# A note is truncated and written at once: an empty one that is younger may be on its way. One from
+# the future is not: the clock was put back.
 SETTLED_S = 2.0
 _NOTE = re.compile(r"(sha256-[0-9a-f]{64}-partial)-\d+")
 _NOTE_BYTES = 4096
@@ -43,7 +44,7 @@ def clear_broken(blobs_dir: Path) -> list[str]:
 def _is_broken(note: Path) -> bool:
     try:
         found = note.lstat()
-        if found.st_size > _NOTE_BYTES or time.time() - found.st_mtime < SETTLED_S:
+        if found.st_size > _NOTE_BYTES or 0 <= time.time() - found.st_mtime < SETTLED_S:
             return False
         return not isinstance(json.loads(note.read_bytes()), dict)
     except OSError:
