@@ -99,16 +99,10 @@ def test_a_clock_that_is_set_changes_nothing_but_what_windows_are_open(
     assert timed.is_pinned()
     timed.clock.set(by)
     timed.heals()
-
-
-def test_events_go_on_in_order_when_the_clock_is_put_back(timed: Timed) -> None:
-    for ahead in (DAYS, -DAYS, timedelta()):
-        timed.clock.set(ahead)
-        timed.heals()
     told = [json.loads(x) for x in timed.user.paddock("events", "-o", "json").out.splitlines()]
     ids = [event["id"] for event in told]
     assert ids == sorted(ids)
-    assert [event["kind"] for event in told].count("LinkBlob") >= 3
+    assert told[-1]["at"][:10] == f"{timed.clock.now:%F}"
 
 
 def test_what_is_tried_again_is_tried_again_though_the_clock_is_put_back(timed: Timed) -> None:

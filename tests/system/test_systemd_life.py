@@ -170,13 +170,18 @@ def test_a_stop_in_the_middle_of_a_stream_tells_the_client_and_ends_in_time(host
     assert "stopping" in last["error"]
 
 
-def talk(host: Host, prompt: str) -> Any:
+def talk(host: Host, prompt: str, num_predict: int = 4000) -> Any:
     """The lines of a long answer, as they come."""
     connection = host.bed.connection(SOCKET)
     body = {
         "model": "smollm2",
         "messages": [{"role": "user", "content": prompt}],
-        "options": {"num_predict": 4000, "num_thread": 1, "temperature": 0, "repeat_penalty": 1},
+        "options": {
+            "num_predict": num_predict,
+            "num_thread": 1,
+            "temperature": 0,
+            "repeat_penalty": 1,
+        },
     }
     connection.request("POST", "/api/chat", json.dumps(body).encode())
     answer = connection.getresponse()
