@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from at_rest import NO_POLL
 from gguf_files import model_bytes
 from hung import hung, within
-from paddock_cli import Daemon, User, readiness
+from paddock_cli import Daemon, UnixConnection, User, readiness
 from stores import links as links_of
 
 SMALL = "  small:\n    source: {gguf: ./small.gguf}\n"
@@ -37,7 +39,7 @@ def _daemon(owner: User, monkeypatch: pytest.MonkeyPatch, how: str, **env: str) 
     """A daemon that sees such a file system, and ends in time all the same."""
     with monkeypatch.context() as patch:
         within(patch, *hung(how, owner.folder / "nas"))
-        daemon = owner.daemon(**NO_POLL, **env)
+        daemon = owner.daemon(**NO_POLL | env)
         daemon.start()
     try:
         yield daemon
@@ -93,3 +95,49 @@ def test_folders_trees_and_caches_that_hang_are_told(
         owner.declare(SMALL + hub + publish + discover)
         daemon.wait(lambda: daemon.condition("Published")[1] == "FolderTimeout", "it is told")
         assert _reason(daemon, "small") == "AsDeclared"
+
+
+def test_a_models_folder_that_stops_answering_stops_neither_the_socket_nor_the_end(
+    owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.declare(SMALL)
+    often = {"PADDOCK_POLL": "0.3", "PADDOCK_INTERVAL": "0.3"}
+    with ExitStack() as hanging, _daemon(owner, monkeypatch, "silent", **often) as daemon:
+        daemon.wait_ready()
+        hanging.enter_context(_hangs(daemon, owner.server.models_dir))
+        told = ("True", "StoreTimeout")
+        daemon.wait(lambda: daemon.condition("Reconciling") == told, "it is told")
+        threads = _threads(daemon)
+        for path in ("/healthz", "/metrics", "/paddock/events?follow=0", "/api/version"):
+            assert _asked(owner, path) == 200
+        assert _asked(owner, "/readyz") == 503
+        time.sleep(3)  # several polls
+        assert _threads(daemon) <= threads + 1
+        assert _asked(owner, "/healthz") == 200
+
+
+@contextmanager
+def _hangs(daemon: Daemon, folder: Path) -> Iterator[None]:
+    """From now on a folder does not answer the daemon any more."""
+    enter = ("nsenter", f"--target={daemon.pid}", "--user", "--mount", "--preserve-credentials")
+    with subprocess.Popen([*enter, *hung("silent", folder), "sleep", "1000"]) as process:
+        try:
+            daemon.wait(lambda: _is_mounted(daemon, folder), "it is mounted there")
+            yield
+        finally:
+            process.kill()
+
+
+def _is_mounted(daemon: Daemon, folder: Path) -> bool:
+    return f" {folder} " in Path(f"/proc/{daemon.pid}/mounts").read_text()
+
+
+def _threads(daemon: Daemon) -> int:
+    return len(list(Path(f"/proc/{daemon.pid}/task").iterdir()))
+
+
+def _asked(owner: User, path: str) -> int:
+    """The status that the socket answers with, at once."""
+    with closing(UnixConnection(owner.socket, timeout_s=3)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().status

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from provider import RealPaths
+from registry import Programs
 from system.hosts import GGUF, LOADED, MODELS_DIR, SMOLLM2, SOCKET, SPEC, Host
 
 HUGE = "/srv/models/huge.gguf"
@@ -210,6 +214,43 @@ def test_a_long_hash_extends_the_start_shows_how_far_it_is_and_ends_when_it_is_t
     assert not any("READY=1" in text for text in told)
     assert facts(host, [HUGE]) == before
     host.bed.run("rm", HUGE)
+
+
+def test_a_long_pull_extends_the_start_shows_how_far_it_is_and_goes_on_at_the_next_one(
+    registry_programs: Programs, host: Host, real: RealPaths
+) -> None:
+    size = real.gguf.stat().st_size
+    rate = str(size // (2 * START_S))
+    program = Path(__file__).with_name("shop.py")
+    goods = real.ollama, real.version, real.gguf, rate
+    with host.process(sys.executable, program, *goods) as shop:
+        assert shop.stdin is not None
+        assert shop.stdout is not None
+        reference = shop.stdout.readline().strip()
+        assert reference, "there is no shop"
+        host.set(f"TimeoutStartSec={START_S}\nTimeoutStopSec=10", "short")
+        host.declare(f'  pulled:\n    source: {{registry: "{reference}", insecure: true}}\n')
+        since = start_heard(host)
+        host.start("--no-block", "paddock.service")
+        host.bed.wait(lambda: running_s(host) > START_S + 1, "the time is over that a start has")
+        assert host.bed.show("paddock", "ActiveState") == "activating"
+        assert re.match(rf"pull {reference}: .* of 98\.4 MB", host.status_text)
+        assert stopped(host) < 10
+        host.bed.systemctl("log-level", "info")
+        told = heard(host, since)
+        assert any("EXTEND_TIMEOUT_USEC=" in text for text in told)
+        assert not any("READY=1" in text for text in told)
+        assert host.tags() == []
+        shop.stdin.write("0\n")
+        shop.stdin.flush()
+        assert int(shop.stdout.readline()) > 0.2 * size
+        host.start()
+        assert host.ready()["pulled"] == ("True", "AsDeclared")
+        shop.stdin.write("0\n")
+        shop.stdin.flush()
+        assert int(shop.stdout.readline()) < 1.15 * size, "what had come was not sent again"
+        shop.stdin.close()
+    host.bed.run("runuser", "-u", "ollama", "--", "/usr/local/bin/ollama", "rm", "pulled")
 
 
 def running_s(host: Host) -> float:

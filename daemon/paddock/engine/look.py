@@ -33,7 +33,7 @@ from paddock.edges.state import FileRecord
 from paddock.edges.store.reader import is_readable
 from paddock.engine.glance import Glance
 from paddock.engine.world import World
-from paddock.errors import PaddockError, shown
+from paddock.errors import PaddockError, StoreError, shown
 
 T = TypeVar("T")
 
@@ -75,6 +75,14 @@ def within_limit(
     except TimeoutError:
         what = f"{shown(path)}: no answer within {world.slow.limit_s:g} s from {shown(remote)}"
         return Unknown("SourceTimeout", f"{what}; see what is mounted there")
+
+
+def hold_store(world: World) -> None:
+    """See that the store is there and ours still. Raises StoreError, and where the models folder
+    does not answer in time too: then nothing else in it is asked for; raises LockedError."""
+    found = within_limit(world, str(world.store.root), mounts(), world.keep_hold)
+    if isinstance(found, Unknown):
+        raise StoreError(f"the models folder {found.message}", reason="StoreTimeout")
 
 
 def look_within_limit(world: World, path: str) -> tuple[str, FileStat] | SourceMissing | Unknown:

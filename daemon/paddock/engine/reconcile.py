@@ -34,6 +34,7 @@ from paddock.core.withdraw import GONE
 from paddock.engine.apply import Report, apply_plan
 from paddock.engine.clock import Clock
 from paddock.engine.jobs import LONG, MEMORY, Jobs
+from paddock.engine.look import hold_store
 from paddock.engine.observe import observe, observe_memory
 from paddock.engine.polls import is_written
 from paddock.engine.probe import prove_store, store_mismatch
@@ -92,7 +93,7 @@ class Look(NamedTuple):
 async def look(world: World, wish: Desired, memory: Memory, last: Last | None = None) -> Look:
     """Observe and plan; `last` spares planning anew what it settled. Raises OllamaUnreachable, and
     StoreError where the store is another's."""
-    world.keep_hold()
+    await asyncio.to_thread(hold_store, world)
     desired, observed = await observe(world, wish, memory)
     world.store.check_exists()
     settled = last if last is not None and stands(last, desired, observed) else None

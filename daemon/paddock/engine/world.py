@@ -5,6 +5,8 @@ Opened once, by the service or a command; holds the store's lock when it is to b
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +33,8 @@ from paddock.engine.slow import SlowLooks
 from paddock.errors import StoreError
 
 log = structlog.get_logger()
+
+CLOSE_S = 1.0
 
 
 def _utc_now() -> datetime:
@@ -110,9 +114,14 @@ class World:
         log.warning("state folder was replaced", path=str(self.store.state_dir))
 
     async def close(self) -> None:
-        """Close all of it; the lock last."""
+        """Close all of it; the lock last. A models folder that does not answer is left: the kernel
+        closes what a process had open there."""
         self.runners.close()
         await self.ollama.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(self._leave_store), CLOSE_S)
+
+    def _leave_store(self) -> None:
         self.state.close()
         if self.lock is not None:
             self.lock.release()
