@@ -27,7 +27,7 @@ from paddock.engine.desire import Desire
 from paddock.engine.folders import folders_to_watch
 from paddock.engine.logged import log_cycle, log_doubt
 from paddock.engine.loop import Ended, Finished, Loop
-from paddock.engine.slow import use_threads
+from paddock.engine.slow import SlowLooks, use_threads
 from paddock.engine.triggers import (
     Bell,
     Tell,
@@ -151,11 +151,21 @@ def _uids(names: tuple[str, ...]) -> frozenset[int]:
 
 async def _wait_for_store(settings: Settings, supervised: Supervised) -> None:
     """Ollama makes its models folder when it first starts: until then there is nothing to keep."""
-    if not settings.models_path.is_dir():
-        log.warning("models folder missing", path=str(settings.models_path), waiting_for="Ollama")
-    while not settings.models_path.is_dir():  # a folder sends no event
-        supervised.waits_for_store(f"waits for Ollama to make {settings.models_path}")
-        await asyncio.sleep(min(settings.poll, STORE_LOOK_S))
+    path, looks, told = settings.models_path, SlowLooks(), ""
+    while (waits_for := await asyncio.to_thread(_lacks, path, looks)) is not None:
+        if waits_for != told:
+            log.warning("models folder missing", path=str(path), waiting_for=waits_for)
+        told = waits_for
+        supervised.waits_for_store(f"waits for {waits_for}")
+        await asyncio.sleep(min(settings.poll, STORE_LOOK_S))  # a folder sends no event
+
+
+def _lacks(path: Path, looks: SlowLooks) -> str | None:
+    """What a models folder waits for that is not there."""
+    try:
+        return None if looks.run(str(path), path.is_dir) else f"Ollama to make {path}"
+    except TimeoutError:
+        return f"the disk of {path} to answer"
 
 
 async def _serve(

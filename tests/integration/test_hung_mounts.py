@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import paddock_cli
 from at_rest import NO_POLL
 from gguf_files import model_bytes
 from hung import hung, within
@@ -114,6 +116,24 @@ def test_a_models_folder_that_stops_answering_stops_neither_the_socket_nor_the_e
         time.sleep(3)  # several polls
         assert _threads(daemon) <= threads + 1
         assert _asked(owner, "/healthz") == 200
+
+
+def test_a_start_on_a_models_folder_that_does_not_answer_says_so_and_can_be_ended(
+    owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.declare(SMALL)
+    within(monkeypatch, *hung("silent", owner.server.models_dir))
+    with subprocess.Popen(
+        [*paddock_cli.COMMAND, "run"],
+        env=owner.environment,
+        cwd=owner.folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert f"the disk of {owner.server.models_dir} to answer" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(END_S) == -signal.SIGTERM
 
 
 @contextmanager
