@@ -27,8 +27,9 @@ from paddock.edges.state.database import Database
 from paddock.errors import InvalidDigest, InvalidGguf, InvalidName
 
 MAX_SIZES = 1024
-# Of more than that the oldest are found out again, should anything still ask for them.
-MAX_FILES, MAX_PROBES = 16384, 4096
+# Many more than are in use. Of the rest the oldest go: should anything still ask, it is found out
+# again.
+MAX_FILES, MAX_PROBES = 65536, 32768
 # What a row may raise that we did not write, or an older Paddock did.
 _FOUND_OUT_AGAIN = contextlib.suppress(
     ValueError, LookupError, TypeError, AttributeError, InvalidDigest, InvalidGguf, InvalidName
