@@ -128,7 +128,7 @@ def parse_manifest(data: bytes) -> Manifest:
 def manifest_digests(data: bytes) -> frozenset[Digest]:
     """The digests that Ollama may report for a manifest file: it hashes what its decoder has read,
     and a newline after the closing brace can fall outside that read."""
-    return frozenset({digest_of(data), digest_of(data.rstrip())})
+    return frozenset(map(digest_of, {data, data.rstrip()}))
 
 
 def _identity(manifest: Manifest) -> tuple[tuple[str, str], ...]:
