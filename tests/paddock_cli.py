@@ -149,7 +149,7 @@ class Daemon:
     user: User
     env: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
-    command: Sequence[str | Path] = COMMAND
+    command: Sequence[str | Path] = field(default_factory=lambda: COMMAND)  # a test may set it
 
     def __enter__(self) -> Daemon:
         self.start()
