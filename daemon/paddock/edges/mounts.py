@@ -7,6 +7,7 @@ counts as remote: a wait in a thread is only slower. Looks at local file systems
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
@@ -24,6 +25,7 @@ _MAX_LINKS = 40  # as many as the kernel follows
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
+@functools.lru_cache(maxsize=1)  # it is asked several times a look, and hardly ever changes
 def parse_mounts(text: str) -> Mapping[str, str]:
     """The type of the file system at each mount point; of two at one point the later one counts."""
     found: dict[str, str] = {}
