@@ -46,6 +46,7 @@ RECORDS = {
     "paddock.core.events.Event",
     "paddock.core.observed.ProbeAnswer",
     "paddock.core.observed.SmallLayer",
+    "paddock.endpoint.framing.Head",
     "asyncio.events.TimerHandle",
 }
 
