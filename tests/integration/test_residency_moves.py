@@ -95,7 +95,7 @@ def test_of_three_models_the_two_that_count_most_stay(tiny_user: User) -> None:
 
 def test_an_answer_under_way_is_not_cut_and_keeps_nobody_waiting(tiny_user: User) -> None:
     _write(tiny_user, "other", seed=7)
-    server, tokens = tiny_user.server, 3000
+    server, tokens = tiny_user.server, 5000
     tiny_user.declare(SMOL + OTHER)
     with through_proxy(tiny_user) as proxy, tiny_user.daemon() as daemon:
         daemon.wait_ready()

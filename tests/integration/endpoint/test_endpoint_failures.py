@@ -71,7 +71,7 @@ async def test_an_ollama_that_dies_in_mid_stream_is_told_in_the_stream(
         own.kill()
         last = {path_: (await wire.chunks())[-1] for path_, wire in wires.items()}
         assert (await whole.head()).status == 502
-        assert endpoint.endpoint.counts.broken == 3
+        await until(lambda: endpoint.endpoint.counts.broken == 3, 5)
         for wire in (*wires.values(), whole):
             await wire.close()
     message = "ollama closed the connection before its answer was whole"
