@@ -33,8 +33,8 @@ from paddock.edges.state import State
 from paddock.edges.store import Store
 from paddock.engine import loop as loops
 from paddock.engine import observe as observing
+from paddock.engine import planning, work
 from paddock.engine import reconcile as reconciling
-from paddock.engine import work
 from paddock.engine.desire import Desire
 from paddock.engine.loop import Finished, Loop
 from paddock.engine.world import World, this_process
@@ -61,9 +61,9 @@ PARTS: tuple[tuple[str, Any, str], ...] = (
     ("blobs", Store, "blobs"),
     ("facts of bases", observing, "_base_facts"),
     ("tags: parsed", client, "parse_tags"),
-    ("plan", reconciling, "make_plan"),
-    ("check of the plan", reconciling, "check_plan"),
-    ("store and memory", reconciling, "store_matches"),
+    ("plan", planning, "make_plan"),
+    ("check of the plan", planning, "check_plan"),
+    ("store and memory", planning, "store_matches"),
     ("store and memory", reconciling, "remembered"),
     ("status", loops, "retold"),
     ("events", EventLog, "add_changes"),

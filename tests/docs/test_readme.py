@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from paddock import errors
-from paddock.cli import converge, main, status
+from paddock.cli import converge, main, plan, status
 from paddock.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ def test_every_common_option_is_in_the_readme() -> None:
 def test_every_exit_code_is_in_the_readme() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if hasattr(kind, "exit_code")}
-    codes |= {main.EXIT_FAILED, main.EXIT_INTERRUPTED, converge.EXIT_CHANGES}
+    codes |= {main.EXIT_FAILED, main.EXIT_INTERRUPTED, plan.EXIT_CHANGES}
     codes |= {converge.EXIT_PARTIAL, status.EXIT_NOT_READY}
     for code in codes:
         assert f"\n| {code} | " in README, code

@@ -14,8 +14,8 @@ from paddock.core.plan import WriteManifest
 from paddock.edges.state import read_state
 from paddock.engine.apply import apply_plan
 from paddock.engine.desire import Desire
+from paddock.engine.planning import look
 from paddock.engine.probe import scratch
-from paddock.engine.reconcile import look
 from paddock.engine.world import World, this_process
 from paddock_cli import SMOL, User
 from tiny_models import chat_model

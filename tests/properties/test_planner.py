@@ -25,6 +25,7 @@ from paddock.cli.views import plan_text
 from paddock.core.conditions import date_transitions
 from paddock.core.desired import Desired
 from paddock.core.digest import digest_of
+from paddock.core.documents import plan_from_json
 from paddock.core.manifest import (
     MODEL_TYPE,
     SYSTEM_TYPE,
@@ -50,7 +51,7 @@ from paddock.core.plan import (
     WriteBlob,
     WriteManifest,
 )
-from paddock.core.plan_json import plan_from_json, plan_to_json
+from paddock.core.plan_json import plan_to_json
 from paddock.core.planner import make_plan
 from paddock.core.schema import schema_of
 from paddock.core.summarize import summarize

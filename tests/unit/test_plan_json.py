@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from paddock.core.documents import plan_from_json
 from paddock.core.model_status import Cycle
 from paddock.core.names import Name
-from paddock.core.plan_json import plan_from_json, plan_to_json
+from paddock.core.plan_json import plan_to_json
 from paddock.core.schema import schema_of
 from paddock.core.summarize import summarize
 from paddock.errors import PaddockError

@@ -1,4 +1,4 @@
-"""`plan` and `apply`: one path with the daemon, which they need not have."""
+"""`apply`: the daemon's own path once, through it where it runs."""
 
 from __future__ import annotations
 
@@ -12,51 +12,28 @@ from typing import Any, TypeVar
 
 from paddock.cli import views
 from paddock.cli.follow import ask_and_follow
-from paddock.cli.options import desire_of, is_verbose, settings_of
+from paddock.cli.options import desire_of, settings_of
 from paddock.cli.progress import Display
 from paddock.core.desired import Desired
 from paddock.core.keep_alive import KeepAlive
 from paddock.core.layouts import SETTLED_S
 from paddock.core.model_status import Cycle
-from paddock.core.observed import Memory
 from paddock.core.outcome import Outcome
-from paddock.core.plan import Plan
-from paddock.core.plan_json import plan_to_json
 from paddock.core.summarize import summarize
 from paddock.edges.lock import Holder, read_holder
 from paddock.edges.store.reader import STATE_DIR
 from paddock.engine.apply import Report
 from paddock.engine.desire import Desire
-from paddock.engine.reconcile import Recall, look, reconcile
+from paddock.engine.reconcile import Recall, reconcile
 from paddock.engine.slow import use_threads
 from paddock.engine.world import World, this_process
 from paddock.errors import LockedError, PaddockError, SettingsError
 from paddock.logs import configure_logs
 from paddock.settings import Settings
 
-EXIT_CHANGES = 2
 EXIT_PARTIAL = 3
 
 T = TypeVar("T")
-
-
-def plan(options: argparse.Namespace) -> int:
-    """Show what apply would do; change nothing, lock nothing."""
-    settings = settings_of(options)
-    desired = desire_of(settings)()
-    made = asyncio.run(_plan(settings, desired))
-    document = plan_to_json(made)
-    text = views.plan_text(document, made.models, verbose=is_verbose(options))
-    views.show(document, text, options.output)
-    return EXIT_CHANGES if options.detailed_exitcode and made.actions else 0
-
-
-async def _plan(settings: Settings, desired: Desired) -> Plan:
-    world = World.to_read(settings.url, settings.models_path, settings.roots)
-    try:
-        return (await look(world, desired, Memory())).plan
-    finally:
-        await world.close()
 
 
 def apply(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from paddock.edges.daemon_client import get_json
 from paddock.edges.lock import read_holder
 from paddock.edges.store import Store
 from paddock.edges.store.reader import STATE_DIR
-from paddock.engine.reconcile import look
+from paddock.engine.planning import look
 from paddock.engine.world import World
 from paddock.errors import PaddockError, SpecError
 from paddock.settings import Settings

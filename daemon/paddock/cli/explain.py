@@ -21,7 +21,7 @@ from paddock.core.names import Name
 from paddock.core.observed import Memory
 from paddock.edges.daemon_client import get_json
 from paddock.edges.specfile.declared import declared_at
-from paddock.engine.reconcile import look
+from paddock.engine.planning import look
 from paddock.engine.world import World
 from paddock.errors import PaddockError
 from paddock.settings import Settings

@@ -40,7 +40,7 @@ _COMMANDS = {
     "install-service": "install_service.install",
     "outdated": "outdated.outdated",
     "pause": "pause.pause",
-    "plan": "converge.plan",
+    "plan": "plan.plan",
     "resume": "pause.resume",
     "run": "daemon.run",
     "scan": "scan.scan",

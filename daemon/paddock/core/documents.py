@@ -9,7 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from paddock.core.conditions import FORMAT_VERSION
+from paddock.errors import PaddockError
 
 
 class _Document(BaseModel):
@@ -118,3 +121,15 @@ class StatusDocument(_Document):
     generation: str
     conditions: list[ConditionDocument]
     models: list[ModelDocument]
+
+
+def plan_from_json(document: object) -> PlanDocument:
+    """The plan that a JSON tells of, as far as it tells: what an action writes is not in it, and no
+    apply reads it, which plans anew. Raises PaddockError."""
+    try:
+        return PlanDocument.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        what = f"not a plan of format version {FORMAT_VERSION}: {where}: {first['msg'].lower()}"
+        raise PaddockError(what, reason="InvalidPlan") from error

@@ -1,4 +1,4 @@
-"""A plan as JSON, and back: what `paddock plan -o json` prints and `/paddock/plan` serves.
+"""A plan as JSON: what `paddock plan -o json` prints and `/paddock/plan` serves.
 
 Pure.
 """
@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
 from paddock.core.conditions import FORMAT_VERSION
-from paddock.core.documents import PlanDocument
 from paddock.core.names import Name
 from paddock.core.plan import Action, Blocked, Plan, Waiting
 from paddock.core.suspend import why
-from paddock.errors import PaddockError
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -30,18 +26,6 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "notes": [{"path": n.path, "reason": n.reason, "message": n.message} for n in plan.notes],
         "summary": dict(plan.summary),
     }
-
-
-def plan_from_json(document: object) -> PlanDocument:
-    """The plan that a JSON tells of, as far as it tells: what an action writes is not in it, and no
-    apply reads it, which plans anew. Raises PaddockError."""
-    try:
-        return PlanDocument.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        what = f"not a plan of format version {FORMAT_VERSION}: {where}: {first['msg'].lower()}"
-        raise PaddockError(what, reason="InvalidPlan") from error
 
 
 def _action(action: Action) -> dict[str, Any]:

@@ -11,11 +11,9 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import structlog
 
-from paddock.core.check_plan import check_plan
 from paddock.core.desired import Desired
 from paddock.core.digest import digest_of
 from paddock.core.failures import learn, postponed, runnable
@@ -23,28 +21,26 @@ from paddock.core.model_status import Cycle
 from paddock.core.observed import Memory, Observed, Unknown
 from paddock.core.outcome import Failure, Outcome
 from paddock.core.plan import Action, LoadModel, Plan, SetKeepAlive, Subject
-from paddock.core.planner import make_plan, plan_again
+from paddock.core.planner import plan_again
 from paddock.core.questions import unverified
 from paddock.core.remembered import moved, remembered
 from paddock.core.residency_memory import learned, restarted, under_way
 from paddock.core.residency_plan import is_moving
 from paddock.core.settled import Last, stands
-from paddock.core.view import View, store_matches, view_of
+from paddock.core.view import view_of
 from paddock.core.withdraw import GONE
 from paddock.engine.apply import Report, apply_plan
 from paddock.engine.clock import Clock
 from paddock.engine.jobs import LONG, MEMORY, Jobs
-from paddock.engine.look import hold_store
-from paddock.engine.observe import observe, observe_memory
+from paddock.engine.observe import observe_memory
+from paddock.engine.planning import Look, look, matches
 from paddock.engine.polls import is_written
-from paddock.engine.probe import prove_store, store_mismatch
+from paddock.engine.probe import prove_store
 from paddock.engine.world import World
-from paddock.errors import PaddockError
 
 log = structlog.get_logger()
 
 MAX_ROUNDS = 5
-SECOND_LOOK_S = 0.2
 MOVES = timedelta(seconds=1)
 _PROOF = b"paddock asks whether this is your models folder\n"
 
@@ -80,37 +76,6 @@ class Recall:
         if by := self.clock.moved_by():
             log.info("clock moved", by_s=round(by.total_seconds(), 1))
             self.memory, self.failures = moved(self.memory, by), postponed(self.failures, by)
-
-
-class Look(NamedTuple):
-    """What was desired (in the store's spelling), seen and planned."""
-
-    desired: Desired
-    observed: Observed
-    plan: Plan
-
-
-async def look(world: World, wish: Desired, memory: Memory, last: Last | None = None) -> Look:
-    """Observe and plan; `last` spares planning anew what it settled. Raises OllamaUnreachable, and
-    StoreError where the store is another's."""
-    await asyncio.to_thread(hold_store, world)
-    desired, observed = await observe(world, wish, memory)
-    world.store.check_exists()
-    settled = last if last is not None and stands(last, desired, observed) else None
-    if settled is None and _matches(observed) is False:
-        # A model may have been made between our look at the folder and at the tags.
-        await asyncio.sleep(SECOND_LOOK_S)
-        desired, observed = await observe(world, wish, memory)
-        if _matches(observed) is False:
-            raise store_mismatch(world)
-    if settled is None:
-        plan = make_plan(desired, observed)
-    else:
-        plan = plan_again(settled.plan, desired, observed)
-    if broken := check_plan(plan, desired, observed):
-        what = f"a plan broke a rule of the store, and nothing was done: {broken[0]}"
-        raise PaddockError(f"{what}; this is a defect of paddock", reason="InvalidPlan")
-    return Look(desired, observed, plan)
 
 
 async def reconcile(
@@ -225,7 +190,7 @@ async def _second_look(cycle: Cycle) -> bool:
 
 async def _prove(world: World, cycle: Cycle) -> None:
     """Before anything is changed the folder is known to be the server's."""
-    if cycle.observed is not None and _matches(cycle.observed) is None:
+    if cycle.observed is not None and matches(cycle.observed) is None:
         # An empty store proves nothing by what it lists: see a blob of ours appear in it. One that
         # a killed process left there would prove any server's.
         world.store.remove_blob(digest_of(_PROOF))
@@ -248,11 +213,6 @@ def _learn_residency(recall: Recall, outcomes: Iterable[Outcome]) -> None:
 
 def _jitter() -> float:
     return random.random()  # noqa: S311
-
-
-def _matches(observed: Observed) -> bool | None:
-    view = view_of(observed)
-    return store_matches(view) if isinstance(view, View) else None
 
 
 def _judged(outcome: Outcome, plan: Plan) -> Outcome:
