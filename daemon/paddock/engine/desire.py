@@ -31,11 +31,12 @@ class Desire:
 
     def __call__(self) -> Desired:
         """What the file asks for. Raises SpecError, anew while the file stays invalid."""
-        seen = self._fingerprint()
+        seen, files = self._fingerprint(), self.files
         # What made a file invalid may lie in one that is not known yet, such as a Modelfile.
         if not isinstance(self._outcome, Desired) or seen != self._print:
             self._outcome = self._load()
-            self._print = self._fingerprint()
+            # Taken before they were read: a change since then is seen the next time.
+            self._print = seen if self.files == files else ""
         if isinstance(self._outcome, SpecError):
             # A new one: an exception raised again and again keeps a longer and longer traceback.
             raise SpecError(self._outcome.diagnostics)
