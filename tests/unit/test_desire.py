@@ -37,13 +37,12 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
     assert read() is read()
 
 
-def test_a_file_that_names_others_is_read_again_until_they_are_known(tmp_path: Path) -> None:
+def test_a_file_that_names_others_is_read_anew_when_they_change(tmp_path: Path) -> None:
     template = tmp_path / "t.txt"
     template.write_text("{{ .Prompt }}")
     file = tmp_path / "models.yaml"
     file.write_text("version: 1\nmodels:\n  a: {source: {registry: r}, template_file: t.txt}\n")
     read = Desire(file, {})
-    read()
     before = read()
     assert read() is before
     template.write_text("{{ .System }}")

@@ -31,16 +31,26 @@ class Desire:
 
     def __call__(self) -> Desired:
         """What the file asks for. Raises SpecError, anew while the file stays invalid."""
-        seen, files = self._fingerprint(), self.files
+        seen = self._fingerprint()
         # What made a file invalid may lie in one that is not known yet, such as a Modelfile.
         if not isinstance(self._outcome, Desired) or seen != self._print:
-            self._outcome = self._load()
-            # Taken before they were read: a change since then is seen the next time.
-            self._print = seen if self.files == files else ""
+            self._outcome = self._read(seen)
+            if self._doubt is not None and isinstance(self._outcome, Desired):
+                for warning in self._outcome.warnings:
+                    self._doubt(warning)
         if isinstance(self._outcome, SpecError):
             # A new one: an exception raised again and again keeps a longer and longer traceback.
             raise SpecError(self._outcome.diagnostics)
         return self._outcome
+
+    def _read(self, seen: str) -> Desired | SpecError:
+        """The file, with its print taken before it was read: a change since then is seen the next
+        time. Where it names other files, they are read again once they are known."""
+        files, outcome = self.files, self._load()
+        if self.files != files:
+            seen, outcome = self._fingerprint(), self._load()
+        self._print = seen
+        return outcome
 
     def _load(self) -> Desired | SpecError:
         try:
@@ -50,9 +60,6 @@ class Desire:
             return error
         self.files = loaded.files
         warnings = tuple(map(str, loaded.warnings))
-        if self._doubt is not None:
-            for warning in warnings:
-                self._doubt(warning)
         return resolve(loaded.spec, str(self.path), loaded.zone, warnings)
 
     def _fingerprint(self) -> str:
