@@ -102,10 +102,10 @@ def test_a_client_puts_out_the_lower_pin_which_is_back_after_its_use(three: User
         daemon.wait_ready()
         assert sorted(server.ps()) == PINS
         before = set(runners(server))
-        answer = LongAnswer(server, "third", tokens=3000)
-        assert sorted(server.ps()) == ["first:latest", "third:latest"]
+        answer = LongAnswer(server, "third", tokens=5000)
         [used] = set(runners(server)) - before
         answer.hold(used)
+        assert sorted(server.ps()) == ["first:latest", "third:latest"]
         daemon.wait(lambda: three.statuses()["second"] == WAITS, "the lower pin waits")
         _asks_nothing(daemon, server)
         answer.finish()

@@ -39,6 +39,8 @@ NOT_READY_S = 2
 MOST_RETRY_S = 600
 # A link is made anew in a few hundredths of a second: a request waits for that unasked.
 MENDING_S = 2.0
+# What a cycle that is under way says of a link that it mends.
+MENDING = frozenset({"LinkMissing", "LinkMended"})
 MAX_KEPT_CHARS = 256
 
 
@@ -181,7 +183,8 @@ class Daemon:
         """Tell how far it is, and when to come again."""
         self._nudge.give()
         reason, message = trouble
-        broke_now = found.trouble is None and found.stalled is None
+        broke_now = found.trouble is None and reason == LINK_BROKEN
+        is_mending = found.stalled is None and (broke_now or reason in MENDING)
         name, left_s = found.model.name.display, None
         under_way = [told for told in self._world.progress.under_way if told.name == name]
         if under_way:
@@ -192,7 +195,7 @@ class Daemon:
             reason,
             message,
             retry_after_s=NOT_READY_S if left_s is None else min(math.ceil(left_s), MOST_RETRY_S),
-            mending_s=MENDING_S if broke_now and reason == LINK_BROKEN else 0.0,
+            mending_s=MENDING_S if is_mending else 0.0,
         )
 
 

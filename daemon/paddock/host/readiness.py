@@ -94,7 +94,8 @@ class Link:
             stat = state_of(os.stat(real_path))  # noqa: PTH116
         except OSError:
             return False
-        record = carried_over(world, real_path, stat)
+        # A cycle may have looked at it meanwhile.
+        record = world.state.file(stat) or carried_over(world, real_path, stat)
         return record is not None and record.digest == self.digest
 
     def _missing(self) -> Trouble:
