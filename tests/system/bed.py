@@ -124,9 +124,9 @@ class Bed:
         command = self.enter("journalctl", "--no-pager", "-o", "short-monotonic")
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
-    @staticmethod
-    def from_now() -> str:
-        """Matches what the journal takes from now on."""
+    def from_now(self) -> str:
+        """Matches what is logged from now on; the journal first takes what was sent already."""
+        self.run("journalctl", "--sync")
         return f"--since=@{time.time():.6f}"
 
     def connection(self, path: str, timeout_s: float = 60.0) -> UnixConnection:
