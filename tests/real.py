@@ -179,6 +179,15 @@ class RealOllama:
         """All that the server wrote so far, over every start."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
+    def logged(self, pattern: str, begin: int, timeout_s: float = 20.0) -> re.Match[str]:
+        """The first match after so many characters of the log, once it is there: what a runner
+        writes comes after its answer."""
+        deadline = time.monotonic() + timeout_s
+        while (found := re.search(pattern, self.log_text()[begin:])) is None:
+            assert time.monotonic() < deadline, f"not logged in {timeout_s} s: {pattern}"
+            time.sleep(0.02)
+        return found
+
     def requests_log(self) -> list[Request]:
         """The requests that the server answered, oldest first, this harness's own among them."""
         return [

@@ -270,5 +270,11 @@ def grown(held: Sequence[Held]) -> dict[str, float]:
     return {kind: by for kind, by in more.items() if by >= 1}
 
 
+def steadily(held: Sequence[Held], what: str) -> bool:
+    """Whether there is more of a thing at each look than at the one before. Of few looks the median
+    alone is moved by two that were taken at a bad time."""
+    return all(_amount(a, what) < _amount(b, what) for a, b in itertools.pairwise(held))
+
+
 def _amount(held: Held, what: str) -> float:
     return {**held.types, **held.handles, **held.sizes}.get(what, 0)
