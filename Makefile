@@ -4,8 +4,6 @@ PYTHON := .venv/bin/python
 BENCH := $(PYTHON) -m pytest tests/bench -s -o python_files='bench_*.py' \
 	-o python_functions='bench_*' -o timeout=900
 FUZZ_S := 60
-# Most tests wait for servers and processes: one more than there are cores.
-JOBS := $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench fuzz format lock man packages venv clean
@@ -18,7 +16,7 @@ demo: venv ## shows Paddock at work on a real Ollama
 
 test: venv ## runs every test; provides a real Ollama first (minutes the first time)
 	@$(PYTHON) scripts/real_ollama.py >/dev/null
-	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal
+	@scripts/run-tests
 
 check: venv ## lint, format, types, layers, schemas and docs: all that needs no Ollama, save the tests
 	@$(PYTHON) -m ruff check
