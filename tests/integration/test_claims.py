@@ -44,10 +44,10 @@ async def test_a_name_that_somebody_takes_between_our_look_and_our_write_is_thei
     world = World.to_write(user.server.url, user.server.models_dir, holder)
     desired = Desire(user.file, {})()
     try:
-        plan = (await look(world, desired, Memory())).plan
+        plan = (await look(world, lambda: desired, Memory())).plan
         while not any(isinstance(action, WriteManifest) for action in plan.actions):
             await apply_plan(world, plan.actions, print)
-            plan = (await look(world, desired, Memory())).plan
+            plan = (await look(world, lambda: desired, Memory())).plan
         user.server.cli("cp", "theirs", "smol")
         before = _manifest(user).read_bytes()
         last = (await apply_plan(world, plan.actions, print))[-1]

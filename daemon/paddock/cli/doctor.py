@@ -88,7 +88,7 @@ async def _version(world: World) -> str | Unknown:
 
 async def _looked(facts: Facts, world: World, desired: Desired) -> Facts:
     try:
-        plan = (await look(world, desired, Memory())).plan
+        plan = (await look(world, lambda: desired, Memory())).plan
     except PaddockError as error:  # another server's folder, or one that cannot be read
         return replace(facts, store=error.message)
     return facts if isinstance(facts.ollama, Unknown) else replace(facts, blocked=plan.blocked)

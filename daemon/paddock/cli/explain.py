@@ -13,16 +13,14 @@ from urllib.parse import quote
 
 from paddock.cli import views
 from paddock.cli.daemon import ANSWER_S, daemon_socket, no_daemon
-from paddock.cli.options import desire_of, settings_of
+from paddock.cli.look import look_once
+from paddock.cli.options import settings_of
 from paddock.core.digest import short
 from paddock.core.explain import Told, explain, find_name
 from paddock.core.model_status import Cycle
 from paddock.core.names import Name
-from paddock.core.observed import Memory
 from paddock.edges.daemon_client import get_json
 from paddock.edges.specfile.declared import declared_at
-from paddock.engine.planning import look
-from paddock.engine.world import World
 from paddock.errors import PaddockError
 from paddock.settings import Settings
 
@@ -49,12 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _look(settings: Settings, name: str) -> Document:
-    desired = desire_of(settings)()
-    world = World.to_read(settings.url, settings.models_path)
-    try:
-        desired, observed, plan = await look(world, desired, Memory())
-    finally:
-        await world.close()
+    desired, observed, plan = await look_once(settings)
     cycle = Cycle(desired, observed.at, observed, plan)
     found = find_name(name, cycle)
     if found is None:

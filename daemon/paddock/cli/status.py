@@ -15,14 +15,12 @@ from typing import Any
 
 from paddock.cli import views
 from paddock.cli.daemon import ANSWER_S, daemon_socket, no_daemon
-from paddock.cli.options import desire_of, settings_of
+from paddock.cli.look import look_once
+from paddock.cli.options import settings_of
 from paddock.core.model_status import Cycle
 from paddock.core.names import Name
-from paddock.core.observed import Memory
 from paddock.core.summarize import summarize
 from paddock.edges.daemon_client import DaemonUnreachable, get_json
-from paddock.engine.planning import look
-from paddock.engine.world import World
 from paddock.errors import PaddockError
 from paddock.settings import Settings
 
@@ -73,12 +71,7 @@ def _status(options: argparse.Namespace, settings: Settings, socket: Path | None
 
 
 async def _look(settings: Settings) -> Document:
-    desired = desire_of(settings)()
-    world = World.to_read(settings.url, settings.models_path, settings.roots)
-    try:
-        desired, observed, plan = await look(world, desired, Memory())
-    finally:
-        await world.close()
+    desired, observed, plan = await look_once(settings)
     return summarize(Cycle(desired, observed.at, observed, plan)).to_json()
 
 

@@ -48,13 +48,14 @@ from paddock.engine.world import World
 from paddock.errors import OllamaUnreachable, PaddockError, listed
 
 T = TypeVar("T")
+Wish: TypeAlias = Callable[[], Desired]
 _Manifests: TypeAlias = Known[Mapping[Name, ManifestFile]]
 log = structlog.get_logger()
 
 
-async def observe(world: World, wish: Desired, memory: Memory) -> tuple[Desired, Observed]:
-    """One look at everything, and what is desired as the store spells its names. Raises
-    OllamaUnreachable."""
+async def observe(world: World, wish: Wish, memory: Memory) -> tuple[Desired, Observed]:
+    """One look at everything, and what is desired as the store spells its names; `wish` may have to
+    be read, and is asked for while Ollama lists its tags. Raises OllamaUnreachable, SpecError."""
     version, manifests = await asyncio.gather(
         world.ollama.version(), asyncio.to_thread(_read, world.store.manifests)
     )
@@ -109,12 +110,14 @@ class _Disk:
     trees: TreesFound
 
 
-def _look_at_disk(world: World, wish: Desired, manifests: _Manifests) -> _Disk:
-    hub = {file: _find_in_caches(world, file) for file in sorted(hub_files(wish))}
+def _look_at_disk(world: World, wish: Wish, manifests: _Manifests) -> _Disk:
+    wished = wish()
+    hub = {file: _find_in_caches(world, file) for file in sorted(hub_files(wished))}
     ledger = _read(lambda: _ledger(world, manifests))
-    discovered = look_at_folders(world, locate(wish, hub), ledger)
-    wish = discovered.desired
-    desired = wish if isinstance(manifests, Unknown) else _spelt(world, wish, manifests)
+    discovered = look_at_folders(world, locate(wished, hub), ledger)
+    desired = discovered.desired
+    if not isinstance(manifests, Unknown):
+        desired = _spelt(world, desired, manifests)
     found = with_doubts(look_at_sources(world, desired), discovered.unsure)
     desired = without_others(desired, found)
     blobs = _read(lambda: look_at_blobs(world, found))

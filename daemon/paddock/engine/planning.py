@@ -17,7 +17,7 @@ from paddock.core.planner import make_plan, plan_again
 from paddock.core.settled import Last, stands
 from paddock.core.view import View, store_matches, view_of
 from paddock.engine.look import hold_store
-from paddock.engine.observe import observe
+from paddock.engine.observe import Wish, observe
 from paddock.engine.probe import store_mismatch
 from paddock.engine.world import World
 from paddock.errors import PaddockError
@@ -33,9 +33,9 @@ class Look(NamedTuple):
     plan: Plan
 
 
-async def look(world: World, wish: Desired, memory: Memory, last: Last | None = None) -> Look:
-    """Observe and plan; `last` spares planning anew what it settled. Raises OllamaUnreachable, and
-    StoreError where the store is another's."""
+async def look(world: World, wish: Wish, memory: Memory, last: Last | None = None) -> Look:
+    """Observe and plan; `last` spares planning anew what it settled. Raises OllamaUnreachable,
+    SpecError, and StoreError where the store is another's."""
     await asyncio.to_thread(hold_store, world)
     desired, observed = await observe(world, wish, memory)
     world.store.check_exists()

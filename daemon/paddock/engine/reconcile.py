@@ -132,7 +132,7 @@ async def _look(world: World, wish: Desired, recall: Recall) -> Look:
             plan = plan_again(last.plan, last.desired, observed)
             if not plan.actions:
                 return Look(last.desired, observed, plan)
-    found = await look(world, wish, recall.memory, last)
+    found = await look(world, lambda: wish, recall.memory, last)
     recall.looked = found.observed.at, wish
     return found
 
