@@ -7,6 +7,7 @@ that a quick command stays quick.
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import importlib
 import sys
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     output = "text"
     gc.set_threshold(*GC_THRESHOLD)
+    atexit.register(gc.freeze)  # what is left goes with the process, circles or not
     try:
         options = make_parser().parse_args(arguments)
         output = getattr(options, "output", "text")

@@ -24,7 +24,7 @@ from paddock.edges.watching import Change, Matters, Scope, changes
 
 log = structlog.get_logger()
 
-LOOK_AGAIN_S = 5.0
+LOOK_AGAIN_S = 10.0
 TRY_AGAIN_S = 60.0
 GAP_S, MOST_GAP_S, QUIET_S = 0.1, 2.0, 1.0
 
