@@ -17,6 +17,7 @@ from paddock.edges.daemon_client import (
     DaemonUnreachable,
     find_daemon,
     get_json,
+    post_json,
     socket_candidates,
 )
 from paddock.settings import Settings
@@ -64,11 +65,14 @@ def test_a_socket_that_is_closed_to_its_user_is_told_of_and_what_opens_it(
         os.seteuid(NOBODY)
         try:
             why = no_daemon(Settings(socket=path))
+            with pytest.raises(DaemonUnreachable, match="is closed to you; `ls -l /") as refused:
+                post_json(path, "/paddock/pause", {}, timeout_s=5)
         finally:
             os.seteuid(0)
         assert no_daemon(Settings(socket=path)) == "no daemon answers"
     what = f"the daemon's socket {path} is closed to you (mode {mode:04o}, group daemon); {told}"
     assert why == what
+    assert "start it" not in refused.value.message
     streams = Streams(io.StringIO(), io.StringIO(), io.StringIO())
     assert run_chat(Chat("a", None, "http://127.0.0.1:9", alone=why), "hi", streams) == 11
     assert streams.err.getvalue().startswith(f"paddock: {what}; asking ollama at http://")

@@ -74,8 +74,12 @@ class Address:
         )
         return make(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
 
-    def unreachable(self, why: object) -> PaddockError:
-        """Makes the error of nobody there."""
+    def unreachable(self, error: Exception | str) -> PaddockError:
+        """Makes the error of nobody there, by what a connection failed with or in words."""
+        if isinstance(self.where, Path) and isinstance(error, PermissionError):
+            what = f"the daemon's socket {self.where} is closed to you"
+            return DaemonUnreachable(f"{what}; `ls -l {self.where}` shows to whom it is open")
+        why = _why(error) if isinstance(error, Exception) else error
         if isinstance(self.where, Path):
             return DaemonUnreachable(
                 f"the daemon at {self.where} does not answer: {why}; start it with `paddock run`"
@@ -154,7 +158,7 @@ def stream(
             while data := response.read1(_READ_BYTES):
                 yield data
         except (OSError, http.client.HTTPException) as error:
-            raise address.unreachable(f"its answer broke off ({why(error)})") from error
+            raise address.unreachable(f"its answer broke off ({_why(error)})") from error
 
 
 def _json(
@@ -192,7 +196,7 @@ def _asked(
             connection.request(method, route, data, {"Content-Type": "application/json"})
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            raise address.unreachable(why(error)) from error
+            raise address.unreachable(error) from error
         with contextlib.closing(response):
             yield response
 
@@ -221,7 +225,7 @@ def inner_message(error: str) -> str:
         return error
 
 
-def why(error: Exception) -> str:
+def _why(error: Exception) -> str:
     """Says in words why a connection failed."""
     if isinstance(error, TimeoutError):
         return "no answer in time"

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from paddock.edges.daemon_client import Address, check, why
+from paddock.edges.daemon_client import Address, check
 
 # A daemon sends something every 15 s.
 _SILENCE_S = 60.0
@@ -38,7 +38,7 @@ class EventStream:
             self._connection.request("GET", self._route)
             self._response = self._connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            raise self._address.unreachable(why(error)) from error
+            raise self._address.unreachable(error) from error
         check(self._address, self._response)
         return self
 
