@@ -7,7 +7,7 @@ import time
 from real import RealOllama
 
 NO_POLL = {"PADDOCK_POLL": "600", "PADDOCK_INTERVAL": "600"}
-QUIET_S = 6.0  # longer than the time after which what is watched is looked at again
+QUIET_S = 11.0  # longer than the time after which what is watched is looked at again
 
 
 def settle(server: RealOllama) -> None:

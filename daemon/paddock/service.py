@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,15 +206,31 @@ async def _watch(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) 
     # Apart, so that a tree too large to watch does not take the others with it into polling, and
     # so that what we write to the store ourselves makes nobody wait for an edit to be seen.
     ours = Bell(wake, most_gap_s=OUR_GAP_S)
-    watches = (
+    of_file = (
         Watch(files, Bell(wake), tell("files"), made_of=files_of),
-        Watch(lambda: watched_blobs(store[0]), ours, tell("blobs")),
-        Watch(lambda: watched_trees(store[1:]), ours, tell("manifests")),
         Watch(trees, Bell(wake), tell("discover"), comes_or_goes),
     )
+    of_store = (
+        Watch(lambda: watched_blobs(store[0]), ours, tell("blobs")),
+        Watch(lambda: watched_trees(store[1:]), ours, tell("manifests")),
+    )
     async with asyncio.TaskGroup() as tasks:
-        for one in watches:
+        for one in (*of_file, *of_store):
             tasks.create_task(one.run(stop))
+        following = tasks.create_task(_follow(loop, files_of, of_file))
+        await stop.wait()
+        following.cancel()
+
+
+async def _follow(loop: Loop, made_of: Callable[[], object], watches: Iterable[Watch]) -> None:
+    """What a file newly names is watched from when a cycle has seen it."""
+    seen = made_of()
+    while True:
+        await loop.changed()
+        before, seen = seen, made_of()
+        if seen != before:
+            for watch in watches:
+                watch.again.set()
 
 
 def _sources(loop: Loop) -> list[Path]:

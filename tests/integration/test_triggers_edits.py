@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from at_rest import NO_POLL, QUIET_S, settle
-from paddock_cli import Daemon, User
+from paddock.engine.triggers import LOOK_AGAIN_S
+from paddock_cli import SMOL, Daemon, User, readiness
 from real import RealOllama
+from tiny_models import chat_model
 
 
 def _text(name: str) -> str:
@@ -206,3 +208,24 @@ def test_a_daemon_that_has_nothing_to_do_comes_to_rest(user: User) -> None:
         assert requests == []
         user.file.write_text(_text("one"))
         daemon.wait(lambda: _names(daemon) == ["one"], "it still watches")
+
+
+def test_a_source_that_an_edit_names_is_watched_at_once(tiny_user: User) -> None:
+    user, file = tiny_user, tiny_user.folder / "far/other.gguf"
+    file.parent.mkdir()
+    made = user.folder / "made.gguf"
+    made.write_bytes(chat_model(seed=2))
+    os.utime(made, (1, 1))
+    user.declare(SMOL)
+    with user.daemon(**NO_POLL) as daemon:
+        daemon.wait_ready()
+        settle(user.server)
+        user.declare(f"{SMOL}  other:\n    source: {{gguf: ./far/other.gguf}}\n")
+        daemon.wait(lambda: "other" in readiness(daemon.status()), "the edit is seen")
+        time.sleep(1)  # no cycle of the edit is left
+        made.rename(file)
+        daemon.wait(
+            lambda: readiness(daemon.status())["other"][0] == "True",
+            "the file is seen",
+            timeout_s=0.7 * LOOK_AGAIN_S,
+        )

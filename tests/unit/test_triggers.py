@@ -241,6 +241,27 @@ async def test_a_folder_that_goes_and_comes_back_rings_and_is_watched_again(
         await rung.rings_for(model.touch)
 
 
+async def test_what_is_newly_wanted_is_watched_once_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "LOOK_AGAIN_S", 3600.0)
+    first, second, stop = tmp_path / "a/a.gguf", tmp_path / "b/b.gguf", asyncio.Event()
+    for file in (first, second):
+        file.parent.mkdir()
+        file.touch()
+    files, rung = [first], Rung()
+    watch = Watch(
+        lambda: watched_files(files), Bell(rung.wake), rung.told.append, made_of=lambda: [*files]
+    )
+    task = asyncio.create_task(watch.run(stop))
+    await rung.rings()
+    files.append(second)
+    await rung.rings_for(watch.again.set)  # what changed before the new watch stood
+    await rung.rings_for(lambda: second.write_bytes(b"new"))
+    stop.set()
+    await task
+
+
 async def test_a_tree_that_is_replaced_is_watched_again(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "deep").mkdir(parents=True)
@@ -259,11 +280,11 @@ async def test_what_cannot_be_watched_is_told_once_and_again_when_it_can(
     broken = True
 
     def limited(
-        scope: Scope, *, stop: asyncio.Event, timeout_s: float
+        scope: Scope, *, stop: asyncio.Event, again: asyncio.Event, timeout_s: float
     ) -> AsyncGenerator[set[str], None]:
         if broken:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return changes(scope, stop=stop, timeout_s=timeout_s)
+        return changes(scope, stop=stop, again=again, timeout_s=timeout_s)
 
     monkeypatch.setattr(triggers, "changes", limited)
     rung, stop = Rung(), asyncio.Event()

@@ -20,7 +20,13 @@ Told = set[tuple[Change, str]]
 WAIT_S = 20.0
 
 
-@pytest.fixture(params=[changes_by_inotify, changes_by_watchfiles])
+def _by_inotify(
+    scope: Scope, stop: asyncio.Event, timeout_s: float
+) -> AsyncGenerator[set[str], None]:
+    return changes_by_inotify(scope, stop, asyncio.Event(), timeout_s)
+
+
+@pytest.fixture(params=[_by_inotify, changes_by_watchfiles])
 def changes(request: pytest.FixtureRequest) -> Changes:
     """Each way in turn."""
     found: Changes = request.param
@@ -179,7 +185,19 @@ async def test_nothing_is_asked_and_no_thread_waits_while_nothing_changes(
 
     monkeypatch.setattr(Inotify, "read", counted)
     before = threading.active_count()
-    async with aclosing(changes_by_inotify(_scope(root), asyncio.Event(), 0.3)) as found:
+    async with aclosing(_by_inotify(_scope(root), asyncio.Event(), 0.3)) as found:
         assert [await anext(found) for _ in range(3)] == [set(), set(), set()]
         assert reads == []
         assert threading.active_count() <= before + 1, "the one that made the watch"
+
+
+async def test_who_wants_it_looked_at_again_waits_for_no_time_to_pass(root: Path) -> None:
+    again, hour_s = asyncio.Event(), 3600.0
+    by_hand = changes_by_inotify(_scope(root), asyncio.Event(), again, hour_s)
+    async with asyncio.timeout(WAIT_S), aclosing(by_hand) as found:
+        assert await anext(found) == set()
+        again.set()
+        assert await anext(found) == set()
+        (root / "a").touch()
+        again.clear()
+        assert await anext(found) == {str(root / "a")}

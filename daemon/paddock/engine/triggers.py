@@ -135,9 +135,9 @@ Tell = Callable[[Mapping[str, str]], None]
 @dataclass(slots=True)
 class Watch:
     """One set of things that are watched. `wanted` is asked for it anew when something of it
-    changed, and whenever `made_of` gives another thing than before: the file may name others, or a
-    link lead to elsewhere. `matters` judges changes in trees; `tell` hears what is not watched, and
-    why, whenever that changes."""
+    changed, and whenever `made_of` gives another thing than before (who sets `again` has that seen
+    at once): the file may name others, or a link lead to elsewhere. `matters` judges changes in
+    trees; `tell` hears what is not watched, and why, whenever that changes."""
 
     wanted: Callable[[], Watched]
     bell: Bell
@@ -145,6 +145,7 @@ class Watch:
     matters: Matters = is_kept
     made_of: Callable[[], object] = object
     told: Mapping[str, str] = field(default_factory=dict)
+    again: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ring whenever something that matters changes, until `stop`."""
@@ -161,10 +162,11 @@ class Watch:
         if not now.folders:
             await self.bell.ring()  # where they were, they went between two watches
             while not stop.is_set() and now == await self._present(now):
-                await first_of(stop, timeout_s=LOOK_AGAIN_S)
+                await first_of(stop, self.again, timeout_s=LOOK_AGAIN_S)
             return
         scope, is_new = self._scope(now), True
-        async with aclosing(changes(scope, stop=stop, timeout_s=LOOK_AGAIN_S)) as found:
+        found = changes(scope, stop=stop, again=self.again, timeout_s=LOOK_AGAIN_S)
+        async with aclosing(found):
             async for paths in found:
                 # What changed before a new watch stood was seen by none.
                 if paths or is_new:
@@ -190,6 +192,7 @@ class Watch:
         return Scope(folders, below=True, contents=contents, matters=matters)
 
     async def _present(self, before: _Present | None = None) -> _Present:
+        self.again.clear()
         return await asyncio.to_thread(_present, self.wanted, self.made_of(), before)
 
     async def _do_without(self, watched: Watched, error: OSError, stop: asyncio.Event) -> None:

@@ -36,13 +36,13 @@ class Scope:
 
 
 async def changes(
-    scope: Scope, *, stop: asyncio.Event, timeout_s: float
+    scope: Scope, *, stop: asyncio.Event, again: asyncio.Event, timeout_s: float
 ) -> AsyncGenerator[set[str], None]:
     """The paths of changes that matter, once nothing more has changed for a moment, until `stop`;
-    an empty set once the watch stands, and where nothing has for `timeout_s`. Raises OSError where
-    it cannot be watched."""
+    an empty set once the watch stands, where nothing has for `timeout_s`, and for `again` (but for
+    watchfiles, which waits for the time). Raises OSError where it cannot be watched."""
     if sys.platform == "linux":
-        found = changes_by_inotify(scope, stop, timeout_s)
+        found = changes_by_inotify(scope, stop, again, timeout_s)
     else:
         from paddock.edges.watching.elsewhere import changes_by_watchfiles
 
@@ -53,7 +53,7 @@ async def changes(
 
 
 async def changes_by_inotify(
-    scope: Scope, stop: asyncio.Event, timeout_s: float
+    scope: Scope, stop: asyncio.Event, again: asyncio.Event, timeout_s: float
 ) -> AsyncGenerator[set[str], None]:
     """As `changes`, on Linux. What may hang, or takes long in a large tree, is done in threads."""
     from paddock.edges.watching.inotify import Inotify
@@ -65,14 +65,14 @@ async def changes_by_inotify(
         while not stop.is_set():
             yield found
             found, until_s = set[str](), time.monotonic() + timeout_s
-            while not found and await _readable(inotify.descriptor, stop, until_s):
+            while not found and await _readable(inotify.descriptor, (stop, again), until_s):
                 found = await _settled(inotify, scope.matters)
 
 
-async def _readable(descriptor: int, stop: asyncio.Event, until_s: float) -> bool:
-    """Wait until there is something to read; False where it is time, or to stop."""
+async def _readable(descriptor: int, others: tuple[asyncio.Event, ...], until_s: float) -> bool:
+    """Wait until there is something to read; False where it is time, or for one of the others."""
     running, ready = asyncio.get_running_loop(), asyncio.Event()
-    waits = [asyncio.ensure_future(event.wait()) for event in (ready, stop)]
+    waits = [asyncio.ensure_future(event.wait()) for event in (ready, *others)]
     running.add_reader(descriptor, ready.set)
     try:
         rest_s = max(until_s - time.monotonic(), 0)
@@ -81,7 +81,7 @@ async def _readable(descriptor: int, stop: asyncio.Event, until_s: float) -> boo
         running.remove_reader(descriptor)
         for wait in waits:
             wait.cancel()
-    return ready.is_set() and not stop.is_set()
+    return ready.is_set() and not any(event.is_set() for event in others)
 
 
 async def _settled(inotify: Inotify, matters: Matters) -> set[str]:
