@@ -51,6 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     os.umask(0o022)
     os.environ["SOURCE_DATE_EPOCH"] = str(epoch())
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # pip runs in the environment that it fills
     options.dist.mkdir(parents=True, exist_ok=True)
     wheel = build_wheel(options.dist)
     if shutil.which("dpkg-deb") is None:

@@ -30,7 +30,8 @@ def test_another_build_elsewhere_under_another_umask_gives_the_same_bytes(
     before = os.umask(0o077)
     try:
         root = copied(tmp_path / "elsewhere")
-        env = {"SOURCE_DATE_EPOCH": commit.stdout.strip(), "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+        epoch, bytecode = commit.stdout.strip(), {"PYTHONDONTWRITEBYTECODE": ""}
+        env = {"SOURCE_DATE_EPOCH": epoch, "TZ": "Asia/Tokyo", "LC_ALL": "C"} | bytecode
         again = packages(root, tmp_path / "dist", **env)
     finally:
         os.umask(before)

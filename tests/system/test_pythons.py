@@ -29,7 +29,10 @@ def pythons() -> dict[str, Path]:
     found = {"debian": Path("/usr/bin/python3")}
     for path in _candidates():
         ask = [path, "-Ic", "import sys; print(*sys.version_info[:2], sys._base_executable)"]
-        done = subprocess.run(ask, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(ask, capture_output=True, text=True, check=False)
+        except OSError:  # made for another place, or another user
+            continue
         major, minor, where = done.stdout.split() if done.returncode == 0 else ("0", "0", "")
         if (int(major), int(minor)) >= OLDEST:
             found.setdefault(f"{major}.{minor}", Path(where))
