@@ -12,12 +12,17 @@ from paddock.core.failures import postponed
 from paddock.core.names import Name
 from paddock.core.observed import Full, Memory, Running, Went
 from paddock.core.outcome import Failure
+from paddock.core.planner import make_plan
 from paddock.core.policy import Policy
 from paddock.core.remembered import moved
 from paddock.core.residency_cases import Want
 from paddock.core.residency_memory import opened
+from paddock.engine import reconcile
 from paddock.engine.clock import Clock
-from worlds import NOW
+from paddock.engine.observe import Wish
+from paddock.engine.planning import Look
+from paddock.engine.reconcile import Recall
+from worlds import NOW, World, desire
 
 A, X = Name.parse("a"), digest_of(b"x")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -68,6 +73,29 @@ def test_what_waits_waits_for_as_long_as_before(by: timedelta) -> None:
     stalled = replace(held, next_at=None)
     assert postponed({A: held}, by)[A].next_at == NOW + by + HOUR
     assert postponed({A: stalled}, by)[A] == stalled
+
+
+async def test_a_clock_that_is_set_during_a_look_withdraws_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, hands, desired = World(), Hands(), desire({"a": {"source": {"gguf": "/m/a.gguf"}}})
+    world.put("/m/a.gguf", "A")
+    world.converge(desired)
+    del world.files["/m/a.gguf"]
+    world.memory = Memory(gone={A: world.at})
+    recall = Recall(world.memory, clock=hands.clock())
+
+    async def look(_: object, wish: Wish, memory: Memory, _last: object) -> Look:
+        hands.wall_s = Hands.wall_s + DAY.total_seconds()
+        observed = replace(world.observe(wish()), at=world.at + DAY, memory=memory)
+        return Look(wish(), observed, make_plan(wish(), observed))
+
+    assert world.plan(desired).actions == ()
+    monkeypatch.setattr(reconcile, "look", look)
+    cycle, actions = await reconcile._round(None, desired, recall)  # type: ignore[arg-type]
+    assert actions == ()
+    assert cycle.plan is not None
+    assert [blocked.reason for blocked in cycle.plan.blocked] == ["SourceMissing"]
 
 
 @pytest.mark.parametrize(

@@ -71,11 +71,13 @@ class Recall:
         """Nothing has been loaded since Ollama started."""
         self.memory = restarted(self.memory)
 
-    def follow_clock(self) -> None:
-        """What waits goes on to wait for as long as it had to, though the wall clock was set."""
+    def follow_clock(self) -> bool:
+        """What waits goes on to wait for as long as it had to, though the wall clock was set;
+        whether it was."""
         if by := self.clock.moved_by():
             log.info("clock moved", by_s=round(by.total_seconds(), 1))
             self.memory, self.failures = moved(self.memory, by), postponed(self.failures, by)
+        return bool(by)
 
 
 async def reconcile(
@@ -112,6 +114,8 @@ async def _round(world: World, wish: Desired, recall: Recall) -> tuple[Cycle, tu
     ended = [] if recall.jobs is None else recall.jobs.take()
     _learn_residency(recall, ended)
     desired, observed, plan = await _look(world, wish, recall)
+    if recall.follow_clock():  # the look is dated by the new one, what it remembers by the old one
+        desired, observed, plan = await _look(world, wish, recall)
     recall.last = Last(desired, observed, plan)
     recall.memory = remembered(observed, plan)
     if recall.jobs is not None:
