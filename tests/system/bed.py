@@ -115,7 +115,8 @@ class Bed:
         )
 
     def journal(self, *matches: str) -> list[dict[str, Any]]:
-        """The records of the journal that match, oldest first."""
+        """The records of the journal that match, oldest first, with all that was sent before."""
+        self.run("journalctl", "--sync")
         found = self.run("journalctl", "--no-pager", "-o", "json", "--all", *matches)
         return [json.loads(line) for line in found.out.splitlines()]
 
@@ -125,7 +126,7 @@ class Bed:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def from_now(self) -> str:
-        """Matches what is logged from now on; the journal first takes what was sent already."""
+        """Matches what is sent from now on: what was sent before is dated before."""
         self.run("journalctl", "--sync")
         return f"--since=@{time.time():.6f}"
 
