@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from paddock.edges.accounts import user_id
+from paddock.edges.mounts import follow_mounts
 from paddock.edges.ollama.presence import follow_presence
 from paddock.endpoint.listener import listen_on, own_names
 from paddock.endpoint.ports import EndpointLimits
@@ -217,9 +218,11 @@ async def _watch(loop: Loop, desire: Desire, world: World, stop: asyncio.Event) 
     async with asyncio.TaskGroup() as tasks:
         for one in (*of_file, *of_store):
             tasks.create_task(one.run(stop))
-        following = tasks.create_task(_follow(loop, files_of, of_file))
+        edits = tasks.create_task(_follow(loop, files_of, of_file))
+        disks = tasks.create_task(follow_mounts(lambda: _look_again((*of_file, *of_store))))
         await stop.wait()
-        following.cancel()
+        edits.cancel()
+        disks.cancel()
 
 
 async def _follow(loop: Loop, made_of: Callable[[], object], watches: Iterable[Watch]) -> None:
@@ -229,8 +232,12 @@ async def _follow(loop: Loop, made_of: Callable[[], object], watches: Iterable[W
         await loop.changed()
         before, seen = seen, made_of()
         if seen != before:
-            for watch in watches:
-                watch.again.set()
+            _look_again(watches)
+
+
+def _look_again(watches: Iterable[Watch]) -> None:
+    for watch in watches:
+        watch.again.set()
 
 
 def _sources(loop: Loop) -> list[Path]:

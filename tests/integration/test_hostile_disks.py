@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from at_rest import NO_POLL, settle
 from gguf_files import model_bytes
-from paddock_cli import Result, User
+from paddock.engine.triggers import LOOK_AGAIN_S
+from paddock_cli import Result, User, readiness
 from provider import RealPaths
 from real import RealOllama
 from snapshots import store_snapshot
@@ -141,6 +143,23 @@ def test_a_daemon_on_a_full_disk_lives_says_so_and_goes_on_when_there_is_room(sm
         filler.unlink()
         daemon.wait_ready()
     assert set(small.server.tags()) == {"tiny:latest", "more:latest"}
+
+
+def test_a_disk_that_comes_back_is_seen_at_once(
+    tiny_user: User, mount: Mount, tmp_path: Path
+) -> None:
+    """Though nothing else happens where it is mounted, and no poll comes to help."""
+    disk, drive = tmp_path / "disk", tiny_user.folder / "drive"
+    for folder in (disk, drive):
+        folder.mkdir()
+    tiny_user.gguf.rename(disk / "smol.gguf")
+    tiny_user.declare("  smol:\n    source: {gguf: ./drive/smol.gguf}\n")
+    with tiny_user.daemon(**NO_POLL) as daemon:
+        missing = {"smol": ("False", "SourceMissing")}
+        daemon.wait(lambda: readiness(daemon.status()) == missing, "it is missed")
+        settle(tiny_user.server)
+        mount(drive, "--bind", disk)
+        daemon.wait(daemon.is_ready, "it is made", timeout_s=0.7 * LOOK_AGAIN_S)
 
 
 def test_a_read_only_store_is_told_in_one_line_and_can_be_looked_at(

@@ -7,11 +7,14 @@ counts as remote: a wait in a thread is only slower. Looks at local file systems
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import os
 import re
+import select
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,7 @@ _REMOTE_TYPES = """
 """
 _REMOTE = frozenset(_REMOTE_TYPES.split())
 _MAX_LINKS = 40  # as many as the kernel follows
+_SETTLE_S = 0.1
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -114,3 +118,30 @@ def mounts() -> Mapping[str, str]:
         return parse_mounts(_MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError:
         return {}
+
+
+async def follow_mounts(changed: Callable[[], None]) -> None:
+    """Call `changed` whenever something was mounted or unmounted, once for what happens within a
+    moment. Returns where no kernel tells (proc_pid_mountinfo(5): EPOLLPRI)."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(_MOUNTS, "rb"))  # noqa: ASYNC230, PTH123 - in memory
+        except OSError:
+            return
+        # The file is always readable: an event loop cannot wait for it itself.
+        waiting = stack.enter_context(select.epoll())
+        waiting.register(file, select.EPOLLPRI)
+        while True:
+            await _readable(waiting.fileno())
+            await asyncio.sleep(_SETTLE_S)
+            waiting.poll(0)
+            changed()
+
+
+async def _readable(descriptor: int) -> None:
+    running, told = asyncio.get_running_loop(), asyncio.Event()
+    running.add_reader(descriptor, told.set)
+    try:
+        await told.wait()
+    finally:
+        running.remove_reader(descriptor)
