@@ -11,12 +11,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from paddock.core.digest import Digest, parse_digest
 from paddock.core.gguf import Facts
@@ -25,6 +26,8 @@ from paddock.core.observed import FileStat, ProbeAnswer, SmallLayer
 from paddock.core.unknown import Unknown
 from paddock.edges.state.database import Database
 from paddock.errors import InvalidDigest, InvalidGguf, InvalidName
+
+_Key = TypeVar("_Key")
 
 MAX_SIZES = 1024
 # Many more than are in use. Of the rest the oldest go: should anything still ask, it is found out
@@ -84,15 +87,16 @@ class Caches(Database):
         stat = record.stat
         with self._remembering:
             self._keep(record)
-            old = [self._files.pop(key) for key in list(self._files)[:-MAX_FILES]]
+            old = [self._files.pop(key) for key in _oldest(self._files, MAX_FILES)]
             for known in old:
                 if known.path is not None and self._paths.get(known.path) is known:
                     del self._paths[known.path]
         facts = None if record.facts is None else record.facts.to_json()
         row = (*_row(stat), record.digest, facts, record.verified, record.sample, record.path)
         self.write("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?,?)", [row])
-        gone = [(known.stat.device, known.stat.inode) for known in old]
-        self.write("DELETE FROM files WHERE device = ? AND inode = ?", gone)
+        if old:
+            gone = [(known.stat.device, known.stat.inode) for known in old]
+            self.write("DELETE FROM files WHERE device = ? AND inode = ?", gone)
 
     def probes(self) -> Mapping[Digest, ProbeAnswer]:
         """Ollama's answers to probes, as they are now."""
@@ -103,7 +107,7 @@ class Caches(Database):
         self._probes[key] = answer
         row = (key, json.dumps(_answer_to_json(answer)))
         self.write("INSERT OR REPLACE INTO probes VALUES (?,?)", [row])
-        for old in list(self._probes)[:-MAX_PROBES]:
+        for old in _oldest(self._probes, MAX_PROBES):
             del self._probes[old]
             self.write("DELETE FROM probes WHERE key = ?", [(old,)])
 
@@ -200,3 +204,8 @@ def _answer_from_json(document: dict[str, Any]) -> ProbeAnswer:
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
+
+
+def _oldest(known: Mapping[_Key, object], most: int) -> list[_Key]:
+    """The keys that are too many; looks at no other, for it is asked at each one that is added."""
+    return list(itertools.islice(known, max(len(known) - most, 0)))
