@@ -234,6 +234,11 @@ class RealOllama:
         shown: dict[str, Any] = self._ok("POST", "/api/show", {"model": name})
         return shown
 
+    def system(self, name: str) -> object:
+        """The system text that Ollama shows; None where it shows none. A show may fail for a
+        moment: Ollama looks at every manifest, and one may just go."""
+        return self.api("POST", "/api/show", {"model": name}).body.get("system")
+
     def generate(self, name: str, prompt: str = "", **fields: Any) -> dict[str, Any]:
         """One answer, not streamed, on one thread; without a prompt it loads the model.
 

@@ -96,11 +96,7 @@ class Life:
     def _edit(self) -> None:
         system = f"Answer in {self._round} words."
         self.user.declare(f"{PINNED}{DERIVED}{system}\n{FOUND}")
-        self.daemon.wait(lambda: self._system() == system, "the edit is followed")
-
-    def _system(self) -> object:
-        """A show may fail for a moment: Ollama looks at every manifest, and one may just go."""
-        return self.user.server.api("POST", "/api/show", {"model": "terse"}).body.get("system")
+        self.daemon.wait(lambda: self.user.server.system("terse") == system, "the edit is followed")
 
     def _break(self) -> None:
         for link in links(self.user.server.models_dir):

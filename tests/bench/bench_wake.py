@@ -62,13 +62,8 @@ def _edit(user: User, daemon: Daemon, number: int) -> float:
     system = f"Answer in {number + 2} words."
     return _timed(
         lambda: user.declare(f"{SMOL}{DERIVED}{system}\n"),
-        lambda: _system(user) == system and daemon.is_ready(),
+        lambda: user.server.system("terse") == system and daemon.is_ready(),
     )
-
-
-def _system(user: User) -> object:
-    """A show may fail for a moment: Ollama looks at every manifest, and one may just go."""
-    return user.server.api("POST", "/api/show", {"model": "terse"}).body.get("system")
 
 
 def _unlink(user: User, daemon: Daemon) -> float:
