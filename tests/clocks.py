@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
+from giving_up import give_up
 
 APT_NEED = Path(__file__).resolve().parents[1] / "scripts" / "apt-need"
 _NEW_TIME = 0x80
@@ -61,7 +61,6 @@ def wall_clock(file: Path) -> WallClock:
     needed = subprocess.run([APT_NEED, "libfaketime"], capture_output=True, text=True, check=False)
     found = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))
     if not found:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         give_up(f"no libfaketime: {needed.stderr.strip()}")
     return WallClock(file, found[0])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import paddock
+from giving_up import give_up
 from man_pages import blocks, inline, pages
 from paddock.cli.main import make_parser
 
@@ -23,7 +24,6 @@ def man() -> Callable[[str], str]:
     need = [ROOT / "scripts" / "apt-need", "man-db", "groff-base"]
     needed = subprocess.run(need, capture_output=True, text=True, check=False)
     if needed.returncode != 0:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         give_up(f"no man: {needed.stderr.strip()}")
 
     def rendered(name: str) -> str:

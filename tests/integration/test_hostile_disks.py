@@ -13,6 +13,7 @@ import pytest
 
 from at_rest import NO_POLL, settle
 from gguf_files import model_bytes
+from giving_up import give_up
 from paddock.engine.triggers import LOOK_AGAIN_S
 from paddock_cli import Result, User, readiness
 from provider import RealPaths
@@ -25,20 +26,14 @@ MORE = "  more:\n    source: {gguf: ./more.gguf}\n    system: Be brief.\n"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def _give_up(why: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(why)
-    pytest.skip(why)
-
-
 @contextlib.contextmanager
 def _mounted(folder: Path, *options: str | Path) -> Iterator[None]:
     if os.geteuid() != 0:
-        _give_up("only root may mount a file system")
+        give_up("only root may mount a file system")
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["mount", *options, folder], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        _give_up(f"no file system can be mounted here: {done.stderr.strip()}")
+        give_up(f"no file system can be mounted here: {done.stderr.strip()}")
     try:
         yield
     finally:

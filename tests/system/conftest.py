@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from giving_up import give_up
 from provider import ROOT, RealPaths
 from system.bed import obstacle
 from system.debs import CACHE, EPOCH, packages, raised
@@ -19,12 +19,7 @@ from system.hosts import Host, prepared
 def bedding() -> None:
     """Whether there can be a host with a systemd; without one: skipped at home, failed in CI."""
     if why := obstacle():
-        _give_up(f"no real systemd: {why}")
-
-
-def _give_up(why: str) -> None:
-    give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-    give_up(why)
+        give_up(f"no real systemd: {why}")
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     command = [ROOT / "scripts" / "apt-need", "python3", "dpkg", "lintian", "man-db"]
     needed = subprocess.run(command, capture_output=True, text=True, check=False)
     if needed.returncode != 0:
-        _give_up(f"no .deb: {needed.stderr.strip()}")
+        give_up(f"no .deb: {needed.stderr.strip()}")
     return packages(ROOT, tmp_path_factory.mktemp("made"), "--cache", CACHE)
 
 
